@@ -1,0 +1,59 @@
+"""The small pieces every room of the network shares: RMSNorm, Linear, SwiGLU.
+
+Legend: T tokens (any leading axes), D width in, N width out, F hidden width of a feed-forward.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from perilune.kernels import linear_cpu
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, dim: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return F.rms_norm(x_TD, self.weight.shape, self.weight.float(), self.eps)
+
+
+class Linear(nn.Module):
+    """x @ weight.T without bias. Training and float32 weights use torch; stored BF16 weights are read as they lie."""
+
+    def __init__(self, dim_in: int, dim_out: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(dim_out, dim_in))
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return linear(x_TD, self.weight)
+
+
+def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
+    """float32 [..., D] times a float32, float16 or bfloat16 weight [N, D]: float32 [..., N]."""
+    if weight_ND.dtype == torch.float32:
+        return F.linear(x_TD, weight_ND)
+    if weight_ND.dtype == torch.bfloat16 and x_TD.device.type == "cpu" and not torch.is_grad_enabled():
+        rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
+        y_TN = linear_cpu.linear(rows_TD.numpy(), weight_ND.view(torch.uint16).numpy())
+        return torch.from_numpy(y_TN).view(*x_TD.shape[:-1], -1)
+    return F.linear(x_TD, weight_ND.float())
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)): the dense feed-forward and the shared expert."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.gate_proj = Linear(dim, hidden)
+        self.up_proj = Linear(dim, hidden)
+        self.down_proj = Linear(hidden, dim)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x_TD)) * self.up_proj(x_TD))

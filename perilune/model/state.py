@@ -1,0 +1,81 @@
+"""What a sequence has left behind: one latent row per token and layer, in blocks that grow with it.
+
+Shapes: S rows in use, C rows allocated, W = kv_lora_rank + qk_rope_head_dim.
+The model writes rows [length, length + T) of every layer; whoever drives the model then calls advance(T).
+"""
+
+from __future__ import annotations
+
+import torch
+
+BLOCK_ROWS = 256  # capacity is always a multiple of this
+
+
+class SequenceState:
+    """The latent cache of one sequence: `latents[layer]` is float32 [C, W], of which `length` rows are valid."""
+
+    def __init__(self, num_layers: int, width: int, block_rows: int = BLOCK_ROWS) -> None:
+        if num_layers < 1 or width < 1 or block_rows < 1:
+            raise ValueError(f"a state needs positive sizes, got {num_layers=} {width=} {block_rows=}")
+        self.width = width
+        self.block_rows = block_rows
+        self.length = 0
+        self.latents: list[torch.Tensor] = [torch.empty(0, width) for _ in range(num_layers)]
+
+    @property
+    def capacity(self) -> int:
+        return self.latents[0].shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated (not only those in use)."""
+        return self.capacity * self.row_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        return len(self.latents) * self.width * 4
+
+    def reserve(self, rows: int) -> None:
+        """Makes room for `rows` more tokens. Growing replaces the tensors, so views taken before are stale."""
+        needed = self.length + rows
+        if needed <= self.capacity:
+            return
+        # Growing by half keeps the copying linear in the final length; blocks keep small sequences small.
+        grown = max(needed, self.capacity + self.capacity // 2)
+        self._resize(-(-grown // self.block_rows) * self.block_rows)
+
+    def advance(self, rows: int) -> None:
+        """Declares the `rows` rows after `length` valid."""
+        if rows < 0 or self.length + rows > self.capacity:
+            raise ValueError(f"cannot advance {rows} rows from {self.length} with capacity {self.capacity}")
+        self.length += rows
+
+    def truncate(self, length: int) -> None:
+        """Forgets every token from `length` on. Memory stays allocated for what comes next."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot truncate a state of {self.length} tokens to {length}")
+        self.length = length
+
+    def fork(self, length: int | None = None) -> SequenceState:
+        """An independent copy of the first `length` tokens (all of them by default)."""
+        length = self.length if length is None else length
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot fork {length} tokens out of {self.length}")
+        twin = SequenceState(len(self.latents), self.width, self.block_rows)
+        twin.reserve(length)
+        for source_CW, target_CW in zip(self.latents, twin.latents, strict=True):
+            target_CW[:length].copy_(source_CW[:length])
+        twin.length = length
+        return twin
+
+    def shrink(self) -> None:
+        """Gives back whole blocks beyond the rows in use."""
+        fitting = -(-self.length // self.block_rows) * self.block_rows
+        if fitting < self.capacity:
+            self._resize(fitting)
+
+    def _resize(self, capacity: int) -> None:
+        for layer, old_CW in enumerate(self.latents):
+            new_CW = torch.empty(capacity, self.width)
+            new_CW[: self.length].copy_(old_CW[: self.length])
+            self.latents[layer] = new_CW
