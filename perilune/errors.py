@@ -1,29 +1,29 @@
-"""Every error perilune raises on purpose: one root, one class for each kind of cause."""
+"""Every error perilune raises on purpose: what was wrong, and what would be right."""
 
 
 class PeriluneError(Exception):
-    """The root: catch this to catch them all."""
+    """Base of all errors below; catch it to catch them all."""
 
 
 class ConfigError(PeriluneError):
-    """A config.json that is unknown, contradictory or out of range."""
+    """A config.json is missing, unknown to us or contradicts itself."""
 
 
 class WeightsError(PeriluneError):
-    """Weight files that are damaged, incomplete or do not fit the config."""
+    """A checkpoint file is damaged, incomplete or does not match its config."""
 
 
 class TokenizerError(PeriluneError):
-    """Tokenizer files that cannot be read, or ids and text that cannot be coded."""
+    """A vocabulary file is damaged, or text or ids cannot be encoded or decoded."""
 
 
 class MessageError(PeriluneError):
-    """Chat messages or tools that cannot be rendered."""
+    """A chat message, tool or media item is malformed; the text names the field."""
 
 
 class ContextError(PeriluneError):
-    """A prompt that does not fit the context."""
+    """The prompt and the room asked for the answer do not fit the context."""
 
 
 class RequestError(PeriluneError):
-    """A sampling value or request field that is out of range."""
+    """A sampling value or another request setting is out of range."""

@@ -50,21 +50,19 @@ def test_chunks_equal_the_whole(layer, cut):
 
 
 @torch.inference_mode()
-def test_a_mask_keeps_documents_apart(layer):
+def test_packed_documents_see_only_themselves(layer):
     x_TD, (cos, sin) = torch.randn(12, CONFIG.hidden_size), rotary(12)
-    segments_T = torch.tensor([0] * 5 + [1] * 7)
-    mask_TT = (segments_T[:, None] == segments_T[None, :]).tril()
     positions_T = torch.cat((torch.arange(5), torch.arange(7)))
-    packed = layer(x_TD[None], cos[positions_T], sin[positions_T], mask_TT[None])[0]
-    alone = layer(x_TD[None, 5:], cos[:7], sin[:7])[0]
-    torch.testing.assert_close(packed[5:], alone, rtol=1e-4, atol=1e-5)
+    packed = layer(x_TD[None], cos[positions_T], sin[positions_T], [5, 7])[0]
+    torch.testing.assert_close(packed[:5], layer(x_TD[None, :5], cos[:5], sin[:5])[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(packed[5:], layer(x_TD[None, 5:], cos[:7], sin[:7])[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("value_width", [16, 48])
 def test_attend_is_softmax_of_scaled_scores(value_width):
     q, k, v = torch.randn(1, 2, 9, 48), torch.randn(1, 2, 9, 48), torch.randn(1, 2, 9, value_width)
     scores = (q @ k.mT * 0.3).masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf)
-    torch.testing.assert_close(attend(q, k, v, 0.3, None), scores.softmax(-1) @ v, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(attend(q, k, v, 0.3), scores.softmax(-1) @ v, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_reach_every_weight(layer):

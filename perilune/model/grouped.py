@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class _GroupedSwiGLU(torch.autograd.Function):
+class _GroupedExperts(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore
         ctx, x_TD: Tensor, ids_TK: Tensor, w_TK: Tensor, gate_EFD: Tensor, up_EFD: Tensor, down_EDF: Tensor
@@ -61,11 +61,11 @@ class _GroupedSwiGLU(torch.autograd.Function):
         return dx_TD, None, dw_TK, dgate_EFD, dup_EFD, ddown_EDF
 
 
-def grouped_swiglu(
+def grouped_experts(
     x_TD: Tensor, ids_TK: Tensor, w_TK: Tensor, gate_EFD: Tensor, up_EFD: Tensor, down_EDF: Tensor
 ) -> Tensor:
     """Sum over the chosen experts of weight · down(silu(gate(x)) · up(x)): [T, D]."""
-    return _GroupedSwiGLU.apply(x_TD, ids_TK, w_TK, gate_EFD, up_EFD, down_EDF)
+    return _GroupedExperts.apply(x_TD, ids_TK, w_TK, gate_EFD, up_EFD, down_EDF)
 
 
 def _slices(counts: list[int]) -> list[slice]:

@@ -12,6 +12,25 @@ from torch import Tensor, nn
 from perilune.kernels import linear_cpu
 
 
+class _Normalise(torch.autograd.Function):
+    """x / rms(x) * weight with a short backward pass: half the passes over memory of the automatic one."""
+
+    @staticmethod
+    def forward(ctx, x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:  # type: ignore
+        inverse_T1 = torch.rsqrt(x_TD.square().mean(-1, keepdim=True) + eps)
+        ctx.save_for_backward(x_TD, weight_D, inverse_T1)
+        return (x_TD * inverse_T1).mul_(weight_D)
+
+    @staticmethod
+    def backward(ctx, dy_TD: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore
+        x_TD, weight_D, inverse_T1 = ctx.saved_tensors
+        unit_TD = x_TD * inverse_T1
+        product_TD = dy_TD * unit_TD
+        mean_T1 = (product_TD @ weight_D)[..., None] / x_TD.shape[-1]
+        dx_TD = (dy_TD * weight_D).addcmul_(unit_TD, mean_T1, value=-1).mul_(inverse_T1)
+        return dx_TD, product_TD.flatten(0, -2).sum(0), None
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, in float32 (arXiv 1910.07467)."""
 
@@ -21,7 +40,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        return F.rms_norm(x_TD, self.weight.shape, self.weight.float(), self.eps)
+        return _Normalise.apply(x_TD, self.weight.float(), self.eps)
 
 
 class Linear(nn.Module):

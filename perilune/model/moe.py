@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from perilune.config import ModelConfig
 from perilune.kernels import int4_cpu
-from perilune.model.grouped import grouped_swiglu
+from perilune.model.grouped import grouped_experts
 from perilune.model.layers import SwiGLU, linear
 
 
@@ -73,7 +73,7 @@ class Experts(nn.Module):
 
     def forward(self, x_TD: Tensor, routing: Routing) -> Tensor:
         weights = (self.w_gate_EFD, self.w_up_EFD, self.w_down_EDF)
-        return grouped_swiglu(x_TD, routing.ids_TK, routing.weights_TK, *weights)
+        return grouped_experts(x_TD, routing.ids_TK, routing.weights_TK, *weights)
 
 
 class StoredExperts(nn.Module):

@@ -42,18 +42,19 @@ class RotaryTable:
     """cos and sin for any position, computed once and grown by doubling. Not a module: it holds no weights."""
 
     def __init__(self, rope: RopeConfig, rope_dim: int):
-        self.frequencies_P = inverse_frequencies(rope, rope_dim)
-        self.multiplier = rope.attention_factor
-        self._cos_TP = torch.empty(0, rope_dim // 2)
-        self._sin_TP = torch.empty(0, rope_dim // 2)
+        self.rope, self.rope_dim = rope, rope_dim
+        self._cos_TP: Tensor | None = None
+        self._sin_TP: Tensor | None = None
 
     def up_to(self, length: int) -> tuple[Tensor, Tensor]:
         """(cos, sin), each float32 [at least `length`, P]."""
-        if length > self._cos_TP.shape[0]:
-            size = max(256, 2 * self._cos_TP.shape[0], length)
-            angle_TP = torch.arange(size, dtype=torch.float32)[:, None] * self.frequencies_P
-            self._cos_TP = angle_TP.cos() * self.multiplier
-            self._sin_TP = angle_TP.sin() * self.multiplier
+        have = 0 if self._cos_TP is None else self._cos_TP.shape[0]
+        if self._cos_TP is None or self._sin_TP is None or length > have:
+            size = max(256, 2 * have, length)
+            frequencies_P = inverse_frequencies(self.rope, self.rope_dim)
+            angle_TP = torch.arange(size, dtype=torch.float32)[:, None] * frequencies_P
+            self._cos_TP = angle_TP.cos() * self.rope.attention_factor
+            self._sin_TP = angle_TP.sin() * self.rope.attention_factor
         return self._cos_TP, self._sin_TP
 
 

@@ -12,7 +12,7 @@ BLOCK_ROWS = 256  # capacity is always a multiple of this
 
 
 class SequenceState:
-    """The latent cache of one sequence: `latents[layer]` is float32 [C, W], of which `length` rows are valid."""
+    """The latent cache of one sequence: `latents[layer]` is float32 [C, W] with `length` valid rows."""
 
     def __init__(self, num_layers: int, width: int, block_rows: int = BLOCK_ROWS) -> None:
         if num_layers < 1 or width < 1 or block_rows < 1:
@@ -36,7 +36,7 @@ class SequenceState:
         return len(self.latents) * self.width * 4
 
     def reserve(self, rows: int) -> None:
-        """Makes room for `rows` more tokens. Growing replaces the tensors, so views taken before are stale."""
+        """Makes room for `rows` more tokens. Growing replaces the tensors: views taken before are stale."""
         needed = self.length + rows
         if needed <= self.capacity:
             return
@@ -76,6 +76,8 @@ class SequenceState:
 
     def _resize(self, capacity: int) -> None:
         for layer, old_CW in enumerate(self.latents):
-            new_CW = torch.empty(capacity, self.width)
+            # An inference tensor could not be written outside inference mode, and a state outlives one call.
+            with torch.inference_mode(False):
+                new_CW = torch.empty(capacity, self.width)
             new_CW[: self.length].copy_(old_CW[: self.length])
             self.latents[layer] = new_CW

@@ -1,0 +1,164 @@
+"""A published directory ↔ a Transformer. Loading maps the files and copies nothing; saving streams tensor by tensor.
+
+Legend: E experts, F expert width, D hidden; a table row holds the six addresses of one expert.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from perilune.config import ModelConfig
+from perilune.errors import ConfigError
+from perilune.model.model import Transformer
+from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
+from perilune.weights import int4
+from perilune.weights.files import Checkpoint, open_checkpoint
+from perilune.weights.names import (
+    PROJECTIONS,
+    check_stored_shapes,
+    check_tensors,
+    expected_tensors,
+    expert_prefix,
+    is_ignored,
+    our_name,
+    published_name,
+)
+from perilune.weights.write import MAX_SHARD_BYTES, CheckpointWriter
+
+INT4_MODES = ("int8", "float", "unpacked")
+STORED_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+BALANCE_BIAS = "e_score_correction_bias"
+
+
+def load_transformer(directory: str | Path, *, int4_mode: str = "int8") -> Transformer:
+    """Open a model directory for inference.
+
+    `int4_mode` says how INT4 experts compute: "int8" rounds activations to int8 per group of 32, "float" keeps
+    them exact, "unpacked" expands the weights to float32 (the definition; needs eight times the memory).
+    Raises ConfigError or WeightsError before any large read.
+    """
+    if int4_mode not in INT4_MODES:
+        raise ConfigError(f"int4 = {int4_mode!r} must be one of {', '.join(INT4_MODES)}")
+    config = ModelConfig.load(directory)
+    with torch.device("meta"):
+        model = Transformer(config)
+    checkpoint = open_checkpoint(directory)
+    check_tensors(config, checkpoint)
+    check_stored_shapes(config, checkpoint)
+    for name in checkpoint.names():
+        if ".experts." not in name and not is_ignored(name, config):
+            _assign(model, our_name(name, config), checkpoint.tensor(name))
+    if config.tie_word_embeddings:
+        model.lm_head.weight = model.embed_tokens.weight
+    for layer, block in enumerate(model.layers):
+        if isinstance(block.mlp, MoE):
+            block.mlp.experts = _stored_experts(checkpoint, config, layer, int4_mode)
+    return model.eval()
+
+
+def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+    path, leaf = name.rsplit(".", 1)
+    module = model.get_submodule(path)
+    if leaf in module._buffers:
+        module._buffers[leaf] = tensor.float()
+    else:
+        setattr(module, leaf, nn.Parameter(tensor, requires_grad=False))
+
+
+def _stored_experts(checkpoint: Checkpoint, config: ModelConfig, layer: int, int4_mode: str) -> nn.Module:
+    def prefixes(expert: int) -> list[str]:
+        return [expert_prefix(config, layer, expert, projection) for projection in PROJECTIONS]
+
+    experts = range(config.n_routed_experts)
+    if config.quantization is None:
+        return StoredExperts([_triple(checkpoint, prefixes(e)) for e in experts])
+    if int4_mode == "unpacked":
+        return StoredExperts([_unpacked_triple(checkpoint, prefixes(e)) for e in experts])
+    parts = ("weight_packed", "weight_scale")
+    rows = [[checkpoint.raw(p + part)[0] for p in prefixes(e) for part in parts] for e in experts]
+    return Int4Experts(config, torch.tensor(rows, dtype=torch.int64), checkpoint, int4_mode)
+
+
+def _triple(checkpoint: Checkpoint, prefixes: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    gate_FD, up_FD, down_DF = (checkpoint.tensor(p + "weight") for p in prefixes)
+    return gate_FD, up_FD, down_DF
+
+
+def _unpacked_triple(checkpoint: Checkpoint, prefixes: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    gate_FD, up_FD, down_DF = (
+        int4.dequantize(checkpoint.tensor(p + "weight_packed"), checkpoint.tensor(p + "weight_scale"))
+        for p in prefixes
+    )
+    return gate_FD, up_FD, down_DF
+
+
+def save_checkpoint(
+    directory: str | Path,
+    model: Transformer,
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write config.json and shards in the published layout of the model's family; experts on the INT4 grid where
+    the config has one."""
+    config, directory = model.config, Path(directory)
+    declared = {
+        name: (_stored_dtype(config, name), expected.shape)
+        for name, expected in expected_tensors(config).items()
+        if not (config.tie_word_embeddings and name.endswith("lm_head.weight"))
+    }
+    with CheckpointWriter(directory, declared, max_shard_bytes=max_shard_bytes, metadata=metadata) as writer:
+        for name, tensor in _published_tensors(model):
+            if name in declared:
+                writer.write(name, tensor)
+    text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
+    (directory / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _stored_dtype(config: ModelConfig, name: str) -> str:
+    if name.endswith(("weight_packed", "weight_shape")):
+        return "I32"
+    if name.endswith("weight_scale"):
+        return "BF16"
+    # Published with full precision: the bias decides between near ties.
+    return "F32" if name.endswith(BALANCE_BIAS) else STORED_NAMES[config.dtype]
+
+
+def _published_tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
+    config = model.config
+    dtype = getattr(torch, config.dtype)
+    for name, tensor in model.state_dict().items():
+        if ".experts." not in name:
+            yield published_name(name, config), tensor.to(torch.float32 if BALANCE_BIAS in name else dtype)
+    for layer, block in enumerate(model.layers):
+        if isinstance(block.mlp, MoE):
+            yield from _published_experts(config, layer, _float_triples(block.mlp.experts))
+
+
+def _float_triples(experts: nn.Module) -> Iterator[tuple[Tensor, ...]]:
+    if isinstance(experts, Experts):
+        fused = (experts.w_gate_EFD, experts.w_up_EFD, experts.w_down_EDF)
+        return zip(*fused, strict=True)
+    if isinstance(experts, StoredExperts):
+        return iter(experts.weights)
+    raise ConfigError('experts in INT4 cannot be saved again; load the model with int4="unpacked"')
+
+
+def _published_experts(
+    config: ModelConfig, layer: int, triples: Iterator[tuple[Tensor, ...]]
+) -> Iterator[tuple[str, Tensor]]:
+    for expert, triple in enumerate(triples):
+        for projection, weight in zip(PROJECTIONS, triple, strict=True):
+            prefix = expert_prefix(config, layer, expert, projection)
+            if config.quantization is None:
+                yield prefix + "weight", weight.to(getattr(torch, config.dtype))
+                continue
+            q, scale = int4.quantize(weight)
+            yield prefix + "weight_packed", int4.pack(q)
+            yield prefix + "weight_scale", scale
+            yield prefix + "weight_shape", torch.tensor(weight.shape, dtype=torch.int32)
