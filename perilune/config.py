@@ -1,0 +1,260 @@
+"""What a model is made of: frozen settings under their published names, checked once when they are made."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perilune.errors import ConfigError
+from perilune.fields import read_json_object
+
+MODEL_TYPES = ("kimi_k25", "kimi_k2", "deepseek_v3", "kimi_linear", "perilune")
+DTYPES = ("bfloat16", "float32", "float16")
+MAX_CONFIG_BYTES = 4 << 20
+# A table of expected tensors is built from these two, so their product is bounded.
+MAX_EXPERTS_IN_ALL = 1 << 20
+INT4_GROUP = 32
+
+PUBLISHED_IGNORE = (
+    "lm_head",
+    "re:.*self_attn.*",
+    "re:.*shared_experts.*",
+    r"re:.*mlp\.(gate|up|gate_up|down)_proj.*",
+)
+
+
+def _require(good: bool, message: str) -> None:
+    if not good:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class RopeConfig:
+    """Rotary positions; YaRN when original_max_position_embeddings is set."""
+
+    theta: float = 10000.0
+    factor: float = 1.0
+    original_max_position_embeddings: int = 0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float = 1.0
+    mscale_all_dim: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.theta > 1, f"rope_theta = {self.theta} must be above 1")
+        _require(
+            self.beta_fast >= self.beta_slow,
+            f"beta_fast = {self.beta_fast} must not be below beta_slow = {self.beta_slow}",
+        )
+
+    @property
+    def is_yarn(self) -> bool:
+        return self.original_max_position_embeddings > 0
+
+    def mscale_for(self, mscale: float) -> float:
+        """YaRN's length-dependent magnitude, 1 where there is no stretch."""
+        stretched = self.is_yarn and self.factor > 1
+        return 0.1 * mscale * math.log(self.factor) + 1.0 if stretched else 1.0
+
+    @property
+    def attention_factor(self) -> float:
+        """The multiplier of cos and sin (1.0 for the published models)."""
+        return self.mscale_for(self.mscale) / self.mscale_for(self.mscale_all_dim)
+
+
+@dataclass(frozen=True)
+class QuantConfig:
+    """The published INT4 grid: symmetric, groups along the input dimension, routed experts only."""
+
+    num_bits: int = 4
+    group_size: int = INT4_GROUP
+    ignore: tuple[str, ...] = PUBLISHED_IGNORE
+    format: str = "pack-quantized"
+
+
+@dataclass(frozen=True)
+class LinearAttentionConfig:
+    """Which layers use Kimi Delta Attention (numbered from 1, as published) and its sizes."""
+
+    kda_layers: tuple[int, ...]
+    full_attn_layers: tuple[int, ...]
+    num_heads: int
+    head_dim: int
+    short_conv_kernel_size: int = 4
+
+    def is_kda(self, layer: int) -> bool:
+        """layer counts from 0, as everywhere in the code."""
+        return layer + 1 in self.kda_layers
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    kv_lora_rank: int
+    qk_nope_head_dim: int
+    qk_rope_head_dim: int
+    v_head_dim: int
+    q_lora_rank: int | None = None
+    moe_intermediate_size: int = 0
+    n_routed_experts: int = 0
+    n_shared_experts: int = 0
+    num_experts_per_tok: int = 0
+    n_group: int = 1
+    topk_group: int = 1
+    first_k_dense_replace: int = 0
+    moe_layer_freq: int = 1
+    norm_topk_prob: bool = True
+    routed_scaling_factor: float = 1.0
+    rms_norm_eps: float = 1e-5
+    max_position_embeddings: int = 4096
+    rope: RopeConfig = RopeConfig()
+    rope_interleave: bool = True
+    mla_use_nope: bool = False
+    tie_word_embeddings: bool = False
+    initializer_range: float = 0.02
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+    pad_token_id: int | None = None
+    dtype: str = "bfloat16"
+    quantization: QuantConfig | None = None
+    num_nextn_predict_layers: int = 0
+    linear_attention: LinearAttentionConfig | None = None
+    vision: dict[str, Any] | None = field(default=None, hash=False)
+    media_placeholder_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+        _check_experts(self)
+        _check_linear_attention(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> ModelConfig:
+        """From the content of a published config.json."""
+        from perilune.config_json import read_config
+
+        return read_config(raw)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> ModelConfig:
+        return cls.from_dict(read_json_object(Path(directory) / "config.json", MAX_CONFIG_BYTES))
+
+    @classmethod
+    def preset(cls, name: str) -> ModelConfig:
+        """A named shape: see perilune/presets.py for the list."""
+        from perilune.presets import preset
+
+        return preset(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The published spelling; from_dict gives the same config back."""
+        from perilune.config_json import write_config
+
+        return write_config(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    @property
+    def qk_head_dim(self) -> int:
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    @property
+    def softmax_scale(self) -> float:
+        """Includes YaRN's mscale squared: without it long contexts degrade silently."""
+        return self.qk_head_dim**-0.5 * self.rope.mscale_for(self.rope.mscale_all_dim) ** 2
+
+    @property
+    def tensor_prefix(self) -> str:
+        return "language_model." if self.model_type == "kimi_k25" else ""
+
+    def is_moe_layer(self, layer: int) -> bool:
+        after_dense = layer >= self.first_k_dense_replace and layer % self.moe_layer_freq == 0
+        return self.n_routed_experts > 0 and after_dense
+
+    def is_kda_layer(self, layer: int) -> bool:
+        return self.linear_attention is not None and self.linear_attention.is_kda(layer)
+
+
+def _check_sizes(c: ModelConfig) -> None:
+    _require(
+        c.model_type in MODEL_TYPES, f"model_type {c.model_type!r} must be one of {', '.join(MODEL_TYPES)}"
+    )
+    _require(c.dtype in DTYPES, f"dtype {c.dtype!r} must be one of {', '.join(DTYPES)}")
+    for name in (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+    ):
+        _require(getattr(c, name) > 0, f"{name} = {getattr(c, name)} must be at least 1")
+    for name in ("kv_lora_rank", "qk_nope_head_dim", "v_head_dim", "qk_rope_head_dim"):
+        _require(getattr(c, name) > 0, f"{name} = {getattr(c, name)} must be at least 1")
+    _require(
+        c.qk_rope_head_dim % 2 == 0,
+        f"qk_rope_head_dim = {c.qk_rope_head_dim} must be even: positions rotate pairs",
+    )
+    _require(
+        c.first_k_dense_replace <= c.num_hidden_layers,
+        f"first_k_dense_replace = {c.first_k_dense_replace} exceeds num_hidden_layers {c.num_hidden_layers}",
+    )
+
+
+def _check_experts(c: ModelConfig) -> None:
+    if c.n_routed_experts == 0:
+        _require(c.quantization is None, "quantization covers routed experts, but n_routed_experts = 0")
+        return
+    experts, top_k, groups = c.n_routed_experts, c.num_experts_per_tok, c.n_group
+    _require(c.moe_intermediate_size > 0, "moe_intermediate_size must be at least 1 when there are experts")
+    _require(
+        1 <= top_k <= experts,
+        f"num_experts_per_tok = {top_k} must be from 1 to n_routed_experts = {experts}",
+    )
+    _require(
+        experts * c.num_hidden_layers <= MAX_EXPERTS_IN_ALL,
+        f"n_routed_experts = {experts} times num_hidden_layers = {c.num_hidden_layers} "
+        f"is more than {MAX_EXPERTS_IN_ALL} experts",
+    )
+    _require(
+        groups >= 1 and experts % groups == 0,
+        f"n_group = {groups} must divide n_routed_experts = {experts}",
+    )
+    _require(
+        groups == 1 or experts // groups >= 2,
+        f"n_group = {groups} leaves {experts // groups} expert a group; a group is ranked by its best two",
+    )
+    _require(
+        1 <= c.topk_group <= groups,
+        f"topk_group = {c.topk_group} must be from 1 to n_group = {groups}",
+    )
+    _require(
+        top_k <= c.topk_group * (experts // groups),
+        f"num_experts_per_tok = {top_k} does not fit in topk_group = {c.topk_group} groups "
+        f"of {experts // groups} experts",
+    )
+    if c.quantization:
+        for name in ("hidden_size", "moe_intermediate_size"):
+            _require(
+                getattr(c, name) % c.quantization.group_size == 0,
+                f"{name} = {getattr(c, name)} must be a multiple of the quantisation "
+                f"group_size = {c.quantization.group_size}",
+            )
+
+
+def _check_linear_attention(c: ModelConfig) -> None:
+    if c.linear_attention is None:
+        return
+    kda, full = c.linear_attention.kda_layers, c.linear_attention.full_attn_layers
+    _require(
+        sorted(kda + full) == list(range(1, c.num_hidden_layers + 1)),
+        "kda_layers and full_attn_layers must together name every layer from 1 to "
+        f"num_hidden_layers = {c.num_hidden_layers} once",
+    )

@@ -1,0 +1,1 @@
+"""Weights on disk: checked reading, streaming writing, published names, the INT4 grid."""
