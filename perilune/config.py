@@ -62,7 +62,9 @@ class RopeConfig:
     @property
     def attention_factor(self) -> float:
         """The multiplier of cos and sin (1.0 for the published models)."""
-        return self.mscale_for(self.mscale) / self.mscale_for(self.mscale_all_dim)
+        if self.mscale and self.mscale_all_dim:
+            return self.mscale_for(self.mscale) / self.mscale_for(self.mscale_all_dim)
+        return self.mscale_for(1.0)
 
 
 @dataclass(frozen=True)
