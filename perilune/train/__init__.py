@@ -1,0 +1,1 @@
+"""The training workshop: vocabulary, mixture, packing, optimiser, loop."""
