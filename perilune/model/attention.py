@@ -49,7 +49,9 @@ class LatentAttention(nn.Module):
         if c.mla_use_nope:
             return q
         nope, rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], dim=-1)
-        return torch.cat((nope, rotate(rope, cos.unsqueeze(-2), sin.unsqueeze(-2), c.rope_interleave)), dim=-1)
+        return torch.cat(
+            (nope, rotate(rope, cos.unsqueeze(-2), sin.unsqueeze(-2), c.rope_interleave)), dim=-1
+        )
 
     def latents(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """[..., T, D] → cache rows [..., T, L+R]."""
@@ -86,7 +88,9 @@ class LatentAttention(nn.Module):
         out = attend(q, k, v, self.config.softmax_scale, mask)
         return self.o_proj(out[0].transpose(0, 1).flatten(1))
 
-    def decode(self, x_BD: Tensor, cos: Tensor, sin: Tensor, caches: list[Tensor], starts: list[int]) -> Tensor:
+    def decode(
+        self, x_BD: Tensor, cos: Tensor, sin: Tensor, caches: list[Tensor], starts: list[int]
+    ) -> Tensor:
         """One token of each of B sequences in the absorbed form: no key or value is ever expanded."""
         q_BHQ = self.queries(x_BD, cos, sin)
         rows_BW = self.latents(x_BD, cos, sin)
@@ -122,4 +126,4 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = 
 def attend_documents(q: Tensor, k: Tensor, v: Tensor, scale: float, documents: list[int]) -> Tensor:
     """`attend` for each packed document alone: equal to a block mask, at the cost of the short squares only."""
     parts = zip(*(x.split(documents, dim=2) for x in (q, k, v)), strict=True)
-    return torch.cat([attend(*part, scale) for part in parts], dim=2)
+    return torch.cat([attend(q_part, k_part, v_part, scale) for q_part, k_part, v_part in parts], dim=2)

@@ -30,12 +30,12 @@ from perilune.weights.names import (
 )
 from perilune.weights.write import MAX_SHARD_BYTES, CheckpointWriter
 
-INT4_MODES = ("int8", "float", "unpacked")
+INT4_MODES = ("float", "int8", "unpacked")
 STORED_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 BALANCE_BIAS = "e_score_correction_bias"
 
 
-def load_transformer(directory: str | Path, *, int4_mode: str = "int8") -> Transformer:
+def load_transformer(directory: str | Path, *, int4_mode: str = "float") -> Transformer:
     """Open a model directory for inference.
 
     `int4_mode` says how INT4 experts compute: "int8" rounds activations to int8 per group of 32, "float" keeps

@@ -43,6 +43,18 @@ class RMSNorm(nn.Module):
         return _Normalise.apply(x_TD, self.weight.float(), self.eps)
 
 
+class Embedding(nn.Module):
+    """Row `id` of the weight, as float32. torch's own class fills its weight on creation, which a mapped file
+    makes needless and a terabyte shape makes slow."""
+
+    def __init__(self, rows: int, dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, dim))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.weight).float()
+
+
 class Linear(nn.Module):
     """x @ weight.T without bias. Training and float32 weights use torch; stored BF16 weights are read as they lie."""
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError
 from perilune.model.attention import LatentAttention
-from perilune.model.layers import Linear, RMSNorm, SwiGLU
+from perilune.model.layers import Embedding, Linear, RMSNorm, SwiGLU
 from perilune.model.moe import MoE
 from perilune.model.rope import RotaryTable
 from perilune.model.state import SequenceState
@@ -64,7 +64,7 @@ class Transformer(nn.Module):
                 "directories with latent attention in every layer can be opened"
             )
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = Linear(config.hidden_size, config.vocab_size)
@@ -73,7 +73,7 @@ class Transformer(nn.Module):
         self.rotary = RotaryTable(config.rope, config.qk_rope_head_dim)
 
     def embed(self, ids: Tensor) -> Tensor:
-        return self.embed_tokens.weight[ids].float()
+        return self.embed_tokens(ids)
 
     def logits(self, x: Tensor) -> Tensor:
         """Hidden states [..., D] → float32 logits [..., V]."""

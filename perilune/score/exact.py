@@ -12,6 +12,8 @@ from perilune.tasks.task import HELD_OUT_SEEDS, Example, Family
 
 CALLS = ("tool_call", "two_tool_calls")
 WHOLE_REPLY = ("comparison", "list", "numbers", "spelling", "tool_result")
+# A handful of questions each, all of them in the training mixture: recall, not generalisation.
+FIXED_QUESTIONS = ("about", "fact")
 OPEN_ENDED = ("name_some", "story")
 MAX_TOKENS = 200
 

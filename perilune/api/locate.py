@@ -1,0 +1,122 @@
+"""What a user names: a model directory, an amount of memory, a number of threads; checked, with help."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from perilune.config import ModelConfig
+from perilune.engine.types import SamplingParams
+from perilune.errors import ConfigError, RequestError, WeightsError
+from perilune.fields import read_json_object
+from perilune.weights.files import open_checkpoint
+
+MODELS_DIR = Path(__file__).parents[1] / "models"
+MAX_GENERATION_CONFIG_BYTES = 1 << 20
+RESERVE_BYTES = 512 << 20  # Python, torch and the activations of one chunk
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+UNITS["ti"] = 1 << 40
+
+
+def find_model(path_or_name: str | Path) -> Path:
+    """The directory of a bundled name or of a path; the error says what can be given."""
+    bundled = MODELS_DIR / path_or_name if str(path_or_name) in bundled_names() else None
+    directory = bundled or Path(path_or_name).expanduser()
+    if not directory.exists():
+        known = ", ".join(bundled_names()) or "none in this installation"
+        raise ConfigError(
+            f"there is no model {str(path_or_name)!r}: give a directory that holds config.json and "
+            f"safetensors files, or a bundled name ({known})"
+        )
+    if not directory.is_dir():
+        raise ConfigError(f"{directory} is a file; give the directory that holds config.json")
+    if not (directory / "config.json").is_file():
+        raise ConfigError(f"{directory} has no config.json, so it is not a model directory")
+    return directory
+
+
+def bundled_names() -> list[str]:
+    return sorted(path.parent.name for path in MODELS_DIR.glob("*/config.json"))
+
+
+def parse_bytes(size: int | str) -> int:
+    """16000000000, "16GB" and "16GiB" as bytes; "16G" is decimal like "16GB"."""
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?i?)b?\s*", str(size).lower())
+    if isinstance(size, bool) or not match or match[2] == "i" or float(match[1]) <= 0:
+        raise RequestError(f'ram must be bytes or a size such as "16GiB" or "16GB", got {str(size)[:40]!r}')
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def use_threads(threads: int | None) -> None:
+    """Sets the thread count of torch and of the kernels, for the whole process; None leaves it alone."""
+    cores = os.cpu_count() or 1
+    if threads is None:
+        return
+    if type(threads) is not int or not 1 <= threads <= cores:
+        raise RequestError(f"threads must be an integer from 1 to {cores} here, got {str(threads)[:40]!r}")
+    import torch
+
+    from perilune.kernels.threads import set_threads
+
+    torch.set_num_threads(threads)
+    set_threads(threads)
+
+
+def check_device(device: str) -> None:
+    if device != "cpu":
+        raise RequestError(f'device {str(device)[:40]!r} is not supported yet; use device="cpu"')
+
+
+def check_memory(directory: Path, ram: int | str | None) -> None:
+    """Refuses a budget that the always-used weights do not fit; routed experts are mapped from disk."""
+    if ram is None:
+        return
+    budget = parse_bytes(ram)
+    tensors = open_checkpoint(directory).tensors
+    backbone = sum(info.end - info.begin for name, info in tensors.items() if ".mlp.experts." not in name)
+    if backbone + RESERVE_BYTES > budget:
+        raise WeightsError(
+            f"ram = {_gib(budget)} is too little: this model's attention, dense and shared weights take "
+            f"{_gib(backbone)} and the work around them {_gib(RESERVE_BYTES)} (routed experts stay on disk); "
+            f"give at least {_gib(backbone + RESERVE_BYTES)}"
+        )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+def read_defaults(directory: Path) -> tuple[dict[str, Any], frozenset[int]]:
+    """Sampling defaults and extra end ids out of generation_config.json, where there is one."""
+    path = directory / "generation_config.json"
+    if not path.exists():
+        return {}, frozenset()
+    raw = read_json_object(path, MAX_GENERATION_CONFIG_BYTES)
+    defaults = {
+        name: raw[name]
+        for name in ("temperature", "top_p", "min_p", "top_k", "repetition_penalty")
+        if raw.get(name) is not None
+    }
+    if raw.get("do_sample") is False:
+        defaults["temperature"] = 0.0
+    ends = raw.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(type(end) is int and end >= 0 for end in ends):
+        raise ConfigError("eos_token_id in generation_config.json must be a token id or a list of them")
+    try:
+        SamplingParams(**defaults)
+    except RequestError as error:
+        raise ConfigError(f"generation_config.json: {error}") from None
+    return defaults, frozenset(ends)
+
+
+def check_vocabulary(config: ModelConfig, tokenizer_size: int) -> None:
+    if tokenizer_size > config.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {tokenizer_size} ids but the model's vocab_size is {config.vocab_size}; "
+            "these files do not belong together"
+        )

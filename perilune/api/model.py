@@ -1,0 +1,206 @@
+"""Load a model directory and talk to it: `load("nano").chat([...])`. One object for a model directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from perilune.api.locate import (
+    check_device,
+    check_memory,
+    check_vocabulary,
+    find_model,
+    read_defaults,
+    use_threads,
+)
+from perilune.api.streams import ChatReply, Completion, ReplyStream, TextStream
+from perilune.config import ModelConfig
+from perilune.engine.engine import Engine, OnPrefill
+from perilune.engine.types import Request, SamplingParams, token_ids
+from perilune.errors import ContextError, MessageError, RequestError, TokenizerError
+from perilune.model.checkpoint import load_transformer
+from perilune.model.model import Transformer
+from perilune.model.state import SequenceState
+from perilune.text.calls import count_calls
+from perilune.text.chat import Rendered, render
+from perilune.text.ranks import RANKS_FILE
+from perilune.text.reply import ReplyParser
+from perilune.text.tokenizer import Tokenizer
+
+INT4_MODES = ("float", "int8")
+
+Messages = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, Any]]
+
+
+def load(
+    path_or_name: str | Path = "nano",
+    *,
+    ram: int | str | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    int4: str = "float",
+) -> Model:
+    """Opens a published model directory, or a bundled model by name.
+
+    `ram` ("16GiB" or bytes) is a limit to check against: the always-used weights must fit, routed experts are
+    mapped from disk. `int4` chooses how INT4 experts are multiplied: "float" is exact, "int8" rounds activations and is faster.
+    """
+    directory = find_model(path_or_name)
+    check_device(device)
+    if int4 not in INT4_MODES:
+        raise RequestError(f"int4 must be one of {', '.join(INT4_MODES)}, got {str(int4)[:40]!r}")
+    check_memory(directory, ram)
+    use_threads(threads)
+    transformer = load_transformer(directory, int4_mode=int4)
+    tokenizer = Tokenizer.load(directory) if (directory / RANKS_FILE).exists() else None
+    defaults, ends = read_defaults(directory)
+    return Model(transformer, tokenizer, defaults=defaults, end_ids=ends, directory=directory)
+
+
+class Model:
+    """A model with its tokenizer and engine. Sampling options are those of `SamplingParams`."""
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        tokenizer: Tokenizer | None = None,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        end_ids: Iterable[int] = (),
+        directory: Path | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self.transformer = transformer
+        self.tokenizer = tokenizer
+        self.config: ModelConfig = transformer.config
+        self.directory = directory
+        self.defaults = dict(defaults or {})
+        if tokenizer:
+            check_vocabulary(self.config, tokenizer.n_vocab)
+        own = tokenizer.stop_ids if tokenizer else ()
+        self.stop_ids = frozenset((*self.config.eos_token_ids, *end_ids, *own))
+        self.engine = engine or Engine(transformer, vocab_size=tokenizer.n_vocab if tokenizer else None)
+
+    @property
+    def context_length(self) -> int:
+        return self.engine.context_length
+
+    def logits(self, ids: Iterable[int]) -> torch.Tensor:
+        """float32 [T, V]: the logits after each of T tokens. Needs no tokenizer."""
+        plain = token_ids(ids, "ids")
+        if not plain or max(plain) >= self.config.vocab_size:
+            raise RequestError(f"ids must be 1 or more tokens below vocab_size = {self.config.vocab_size}")
+        if len(plain) > self.context_length:
+            raise ContextError(
+                f"{len(plain)} tokens do not fit this model's context of {self.context_length}"
+            )
+        width = self.config.kv_lora_rank + self.config.qk_rope_head_dim
+        state = SequenceState(self.config.num_hidden_layers, width)
+        logits_TV = self.transformer.extend(torch.tensor(plain), state, last_only=False)
+        return logits_TV.clone()  # an ordinary tensor, which the caller may change
+
+    def chat(self, messages: Messages, tools: Tools | None = None, **options: Any) -> ChatReply:
+        """The whole reply to a conversation; takes the options of `stream`."""
+        with self.stream(messages, tools, **options) as stream:
+            for _ in stream:
+                pass
+            return stream.reply
+
+    def stream(
+        self,
+        messages: Messages,
+        tools: Tools | None = None,
+        *,
+        thinking: bool = True,
+        preserve_thinking: bool = False,
+        continue_final_message: bool = False,
+        on_prefill: OnPrefill | None = None,
+        **sampling: Any,
+    ) -> ReplyStream:
+        """The reply to a conversation, delta by delta. Unchanged turns before it are not computed again.
+
+        `on_prefill(done, total)` reports how much of the prompt has been read. Stop strings are matched in
+        the answer, not in the reasoning before it.
+        """
+        rendered = self.render(
+            messages,
+            tools,
+            thinking=thinking,
+            preserve_thinking=preserve_thinking,
+            continue_final_message=continue_final_message,
+        )
+        parser = ReplyParser(
+            tokenizer=self.tokenizer,
+            tools=tools,
+            thinking=thinking and not continue_final_message,
+            calls_before=count_calls(messages),
+        )
+        return ReplyStream(self.engine, self._request(rendered.ids, sampling), parser, on_prefill)
+
+    def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:
+        """The prompt of a conversation, as text and ids; takes the options of `perilune.render`."""
+        rendered = render(messages, tools, tokenizer=self._needs_tokenizer("chat"), **options)
+        _refuse_media(messages)
+        return rendered
+
+    def generate(self, prompt: str | Iterable[int], **sampling: Any) -> Completion:
+        """Continues text or ids as they are, with no chat template."""
+        with self.generate_stream(prompt, **sampling) as stream:
+            for _ in stream:
+                pass
+            return stream.completion
+
+    def generate_stream(
+        self, prompt: str | Iterable[int], *, on_prefill: OnPrefill | None = None, **sampling: Any
+    ) -> TextStream:
+        """Like `generate`, piece by piece."""
+        request = self._request(self._prompt_ids(prompt), sampling)
+        return TextStream(self.engine, request, self.tokenizer, on_prefill)
+
+    def generate_batch(self, prompts: Iterable[str | Iterable[int]], **sampling: Any) -> list[Completion]:
+        """Continues several prompts together; each gets the tokens it would get alone."""
+        streams: list[TextStream] = []
+        try:
+            for prompt in prompts:
+                streams.append(self.generate_stream(prompt, **sampling))
+            # Reading one stream steps the engine for all of them.
+            for stream in streams:
+                for _ in stream:
+                    pass
+            return [stream.completion for stream in streams]
+        finally:
+            for stream in streams:
+                stream.close()
+
+    def _request(self, ids: Iterable[int], sampling: Mapping[str, Any]) -> Request:
+        params = SamplingParams.from_options(dict(sampling), self.defaults)
+        if params.stop:
+            self._needs_tokenizer("stop strings")
+        return Request(tuple(ids), params, self.stop_ids)
+
+    def _prompt_ids(self, prompt: str | Iterable[int]) -> tuple[int, ...]:
+        if isinstance(prompt, str):
+            return tuple(self._needs_tokenizer("a text prompt").encode(prompt))
+        return token_ids(prompt, "prompt")
+
+    def _needs_tokenizer(self, what: str) -> Tokenizer:
+        if self.tokenizer is None:
+            raise TokenizerError(
+                f"{what} needs a tokenizer, but this model directory has no {RANKS_FILE}; "
+                "use logits(ids) or generate(ids), or add the file"
+            )
+        return self.tokenizer
+
+
+def _refuse_media(messages: Messages) -> None:
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        for part in content if isinstance(content, list | tuple) else ():
+            if part.get("type") not in (None, "text"):
+                raise MessageError(
+                    f"messages[{index}] holds a part of type {part['type']!r}; this version reads text only"
+                )

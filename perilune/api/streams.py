@@ -1,0 +1,188 @@
+"""A reply on its way: ids become text, or reasoning, content and tool calls, piece by piece.
+
+A stream is iterated once. `close()`, leaving its `with` block, Ctrl-C and losing the last reference all
+cancel it; what has come until then stays readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, fields
+from types import TracebackType
+from typing import Generic, Literal, Self, TypeVar
+
+from perilune.engine.engine import Engine, OnPrefill
+from perilune.engine.types import Request, Token, Usage
+from perilune.text.reply import Delta, Reply, ReplyParser
+from perilune.text.stop import StopMatcher
+from perilune.text.tokenizer import Tokenizer
+
+ReplyFinish = Literal["stop", "length", "tool_calls", "cancelled", "error"]
+Piece = TypeVar("Piece")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A raw continuation. `text` is empty for a model without a tokenizer."""
+
+    text: str
+    ids: tuple[int, ...]
+    finish_reason: ReplyFinish
+    usage: Usage
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatReply(Reply):
+    """A parsed reply, why it ended, what it cost and the tokens it came from."""
+
+    finish_reason: ReplyFinish
+    usage: Usage
+    tokens: tuple[Token, ...] = ()
+
+
+class _Stream(Generic[Piece]):
+    """What every stream shares: one request of an engine, read through a generator of pieces."""
+
+    def __init__(self, engine: Engine, request: Request, on_prefill: OnPrefill | None) -> None:
+        self._engine = engine
+        self._stops = StopMatcher(request.params.stop)
+        self._stopped = False
+        self._sequence = engine.submit(request)
+        self._pieces = self._run(engine.follow(self._sequence, on_prefill))
+
+    def _run(self, tokens: Generator[Token, None, None]) -> Generator[Piece, None, None]:
+        raise AssertionError("every stream defines how tokens become pieces")
+
+    def __iter__(self) -> Iterator[Piece]:
+        return self._pieces
+
+    def close(self) -> None:
+        self._pieces.close()
+        self._engine.cancel(self._sequence)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_sequence"):  # absent when the request was refused
+            self._engine.cancel(self._sequence)
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        return tuple(self._sequence.tokens)
+
+    @property
+    def usage(self) -> Usage:
+        return self._sequence.usage
+
+    @property
+    def finish_reason(self) -> ReplyFinish | None:
+        """None while it runs."""
+        return "stop" if self._stopped else self._sequence.finish_reason
+
+
+class TextStream(_Stream[str]):
+    """The text of a raw continuation as it comes, up to a stop string."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        request: Request,
+        tokenizer: Tokenizer | None,
+        on_prefill: OnPrefill | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._text: list[str] = []
+        super().__init__(engine, request, on_prefill)
+
+    @property
+    def completion(self) -> Completion:
+        """Everything so far; the whole after the last piece."""
+        ids = tuple(token.id for token in self.tokens)
+        reason = self.finish_reason or "cancelled"
+        return Completion("".join(self._text), ids, reason, self.usage, self.tokens)
+
+    def _run(self, tokens: Generator[Token, None, None]) -> Generator[str, None, None]:
+        if self._tokenizer is None:
+            for _ in tokens:
+                pass
+            return
+        decoder = self._tokenizer.stream_decoder()
+        try:
+            for token in tokens:
+                yield from self._keep(self._stops.feed(decoder.feed([token.id])))
+                if self._stops.matched is not None:
+                    self._stopped = True
+                    return
+            yield from self._keep(self._stops.feed(decoder.finish()) + self._stops.finish())
+        finally:
+            tokens.close()
+
+    def _keep(self, text: str) -> Iterator[str]:
+        if text:
+            self._text.append(text)
+            yield text
+
+
+class ReplyStream(_Stream[Delta]):
+    """The deltas of a chat reply; `.reply` is the whole once they have all come, or what came until closed.
+
+    Stop strings are matched in the answer, not in the reasoning before it.
+    """
+
+    def __init__(
+        self, engine: Engine, request: Request, parser: ReplyParser, on_prefill: OnPrefill | None = None
+    ) -> None:
+        self._parser = parser
+        self._content: list[str] = []
+        super().__init__(engine, request, on_prefill)
+
+    @property
+    def reply(self) -> ChatReply:
+        parsed = self._parser.reply
+        parts = {field.name: getattr(parsed, field.name) for field in fields(Reply)}
+        parts["content"] = "".join(self._content)
+        reason = self.finish_reason or "cancelled"
+        return ChatReply(**parts, finish_reason=reason, usage=self.usage, tokens=self.tokens)
+
+    @property
+    def finish_reason(self) -> ReplyFinish | None:
+        reason = super().finish_reason
+        return "tool_calls" if reason == "stop" and self._parser.reply.tool_calls else reason
+
+    def _run(self, tokens: Generator[Token, None, None]) -> Generator[Delta, None, None]:
+        try:
+            for token in tokens:
+                for delta in self._parser.feed([token.id]):
+                    yield from self._cut(delta)
+                if self._stops.matched is not None or self._parser.ended:
+                    self._stopped = True
+                    return
+            for delta in self._parser.finish():
+                yield from self._cut(delta)
+            yield from self._say(self._stops.finish())
+        finally:
+            tokens.close()
+
+    def _cut(self, delta: Delta) -> Iterator[Delta]:
+        """Content passes the stop strings; anything else only settles what they held back."""
+        if self._stops.matched is not None:
+            return
+        if delta.kind == "content":
+            yield from self._say(self._stops.feed(delta.text))
+        elif delta.kind == "tool_call":
+            yield from self._say(self._stops.finish())
+            yield delta
+        else:
+            yield delta
+
+    def _say(self, text: str) -> Iterator[Delta]:
+        if text:
+            self._content.append(text)
+            yield Delta("content", text)

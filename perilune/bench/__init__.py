@@ -1,0 +1,1 @@
+"""Measurements: warm-up, medians, and the machine they were taken on."""

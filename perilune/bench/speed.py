@@ -1,0 +1,159 @@
+"""`perilune bench`: how fast a model reads and writes here. Medians of several runs after a warm-up."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from perilune.api.model import Model
+from perilune.bench.machine import describe
+from perilune.config import ModelConfig
+from perilune.engine.runner import Runner
+from perilune.errors import ContextError, RequestError
+from perilune.weights.files import open_checkpoint
+
+MAX_REPEATS = 1000
+MAX_BATCH = 256
+MAX_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement. Rates are tokens a second over all sequences together."""
+
+    what: str
+    prompt: int
+    tokens: int
+    batch: int
+    tokens_per_second: float  # median
+    slowest: float
+    fastest: float
+    seconds_per_token: float
+    bytes_per_token: int | None = None  # weights read for one sequence's token
+    gigabytes_per_second: float | None = None
+    machine: dict[str, Any] = field(default_factory=describe)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_text(self) -> str:
+        lines = [
+            f"{self.what}: {self.tokens_per_second:.1f} tokens/s "
+            f"(median; {self.slowest:.1f} to {self.fastest:.1f})",
+            f"  prompt {self.prompt}, tokens {self.tokens}, batch {self.batch}, "
+            f"{1e3 * self.seconds_per_token:.3f} ms a token",
+        ]
+        if self.bytes_per_token is not None:
+            megabytes = self.bytes_per_token / 1e6
+            lines.append(f"  {megabytes:.1f} MB of weights a token, {self.gigabytes_per_second:.2f} GB/s")
+        machine = self.machine
+        lines.append(
+            f"  {machine['cpu']}, threads {machine['threads']['kernels']} of {machine['cores']}, "
+            f"perilune {machine['versions']['perilune']} at {machine['commit'] or 'no commit'}"
+        )
+        return "\n".join(lines)
+
+
+def bench_prefill(model: Model, *, prompt: int, repeats: int) -> Result:
+    """Reading a prompt of random ids, from an empty state, in the engine's own chunks."""
+    _check(model, prompt=prompt, repeats=repeats)
+    runner, ids = model.engine.runner, _random_ids(model.config, prompt)
+    seconds = _measure(lambda: _read(runner, ids), repeats)
+    return _result("prefill", prompt, prompt, 1, [prompt / s for s in seconds])
+
+
+def bench_decode(model: Model, *, tokens: int, prompt: int, batch: int, repeats: int) -> Result:
+    """Writing greedily after a prompt: the network and the choice, without text or scheduling."""
+    _check(model, prompt=prompt, repeats=repeats, tokens=tokens, batch=batch)
+    runner = model.engine.runner
+    states = [_read(runner, _random_ids(model.config, prompt, seed)) for seed in range(batch)]
+
+    def write() -> None:
+        for state in states:
+            state.truncate(prompt)
+        ids = [seed % model.config.vocab_size for seed in range(batch)]
+        for _ in range(tokens):
+            ids = runner.decode(ids, states).argmax(-1).tolist()
+
+    seconds = _measure(write, repeats)
+    rates = [batch * tokens / s for s in seconds]
+    size = bytes_per_token(model)
+    # Weights are shared inside a batch, so bytes a second are only known for one sequence.
+    return _result("decode", prompt, tokens, batch, rates, size if batch == 1 else None)
+
+
+def bytes_per_token(model: Model) -> int | None:
+    """Bytes of weights that one token passes through: everything but the embedding table and idle experts."""
+    if model.directory is None:
+        return None
+    config, total, routed = model.config, 0, 0
+    for name, info in open_checkpoint(model.directory).tensors.items():
+        if ".experts." in name:
+            routed += info.end - info.begin
+        elif not name.startswith(("vision_tower.", "mm_projector.")):
+            total += info.end - info.begin
+    if not config.tie_word_embeddings:
+        total -= config.vocab_size * config.hidden_size * (4 if config.dtype == "float32" else 2)
+    return total + (routed * config.num_experts_per_tok // config.n_routed_experts if routed else 0)
+
+
+def _read(runner: Runner, ids: list[int]) -> Any:
+    state = runner.new_state()
+    while state.length < len(ids):
+        size = runner.chunk_size(state.length, len(ids))
+        runner.prefill(ids[state.length : state.length + size], state)
+    return state
+
+
+def _measure(work: Callable[[], object], repeats: int) -> list[float]:
+    work()  # compiles kernels, maps files, warms caches
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _result(
+    what: str, prompt: int, tokens: int, batch: int, rates: list[float], size: int | None = None
+) -> Result:
+    median = statistics.median(rates)
+    return Result(
+        what=what,
+        prompt=prompt,
+        tokens=tokens,
+        batch=batch,
+        tokens_per_second=median,
+        slowest=min(rates),
+        fastest=max(rates),
+        seconds_per_token=batch / median,
+        bytes_per_token=size,
+        gigabytes_per_second=size * median / 1e9 if size is not None else None,
+    )
+
+
+def _random_ids(config: ModelConfig, count: int, seed: int = 0) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, config.vocab_size, (count,), generator=generator).tolist()
+
+
+def _check(model: Model, *, prompt: int, repeats: int, tokens: int = 1, batch: int = 1) -> None:
+    limits = {
+        "prompt": (prompt, MAX_TOKENS),
+        "tokens": (tokens, MAX_TOKENS),
+        "repeats": (repeats, MAX_REPEATS),
+        "batch": (batch, MAX_BATCH),
+    }
+    for name, (value, most) in limits.items():
+        if not 1 <= value <= most:
+            raise RequestError(f"{name} must be from 1 to {most}, got {value}")
+    if prompt + tokens > model.context_length:
+        raise ContextError(
+            f"prompt {prompt} and tokens {tokens} do not fit this model's context of {model.context_length}"
+        )

@@ -1,0 +1,59 @@
+"""`perilune bench decode|prefill`: options in, a table or JSON out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perilune.cli import options as opt
+
+if TYPE_CHECKING:
+    from perilune.bench.speed import Result
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
+
+Repeats = Annotated[int, typer.Option("--repeats", help="Measured runs after the warm-up.")]
+
+
+@bench_app.command()
+def decode(
+    model: opt.ModelOption = "nano",
+    tokens: Annotated[int, typer.Option("--tokens", help="Tokens to write per sequence.")] = 64,
+    prompt: Annotated[int, typer.Option("--prompt", help="Tokens read before.")] = 32,
+    batch: Annotated[int, typer.Option("--batch", help="Sequences decoded together.")] = 1,
+    repeats: Repeats = 5,
+    threads: opt.ThreadsOption = None,
+    int4: opt.Int4Option = opt.INT4_DEFAULT,
+    json: opt.JsonOption = False,
+) -> None:
+    """Tokens a second while writing."""
+    from perilune.bench.speed import bench_decode
+
+    opened = opt.open_model(model, None, threads, int4)
+    _print(bench_decode(opened, tokens=tokens, prompt=prompt, batch=batch, repeats=repeats), json)
+
+
+@bench_app.command()
+def prefill(
+    model: opt.ModelOption = "nano",
+    prompt: Annotated[int, typer.Option("--prompt", help="Tokens to read.")] = 512,
+    repeats: Repeats = 5,
+    threads: opt.ThreadsOption = None,
+    int4: opt.Int4Option = opt.INT4_DEFAULT,
+    json: opt.JsonOption = False,
+) -> None:
+    """Tokens a second while reading a prompt."""
+    from perilune.bench.speed import bench_prefill
+
+    opened = opt.open_model(model, None, threads, int4)
+    _print(bench_prefill(opened, prompt=prompt, repeats=repeats), json)
+
+
+def _print(result: Result, json: bool) -> None:
+    from perilune.cli.output import print_json
+
+    if json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(result.to_text())

@@ -1,0 +1,51 @@
+"""Options that several verbs share, written once. None means: not given, so the model's own default holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from perilune.api import Model
+
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="A model directory, or a bundled name.")]
+RamOption = Annotated[
+    str | None, typer.Option("--ram", help='Memory the weights may use, such as "16GiB"; checked at start.')
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: all cores).")]
+INT4_DEFAULT = "float"
+Int4Option = Annotated[
+    str, typer.Option("--int4", help='INT4 experts: "float" (exact) or "int8" (faster, activations rounded).')
+]
+MaxTokensOption = Annotated[int | None, typer.Option("--max-tokens", help="Longest reply, in tokens.")]
+TemperatureOption = Annotated[
+    float | None, typer.Option("--temperature", help="0 always takes the most likely token; up to 2.")
+]
+TopPOption = Annotated[float | None, typer.Option("--top-p", help="Keep the likeliest up to this mass.")]
+TopKOption = Annotated[int | None, typer.Option("--top-k", help="Keep the k likeliest tokens; 0 is off.")]
+MinPOption = Annotated[
+    float | None,
+    typer.Option("--min-p", help="Drop tokens below this share of the likeliest one."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same reply.")]
+StopOption = Annotated[
+    list[str] | None, typer.Option("--stop", help="Stop at this text; may be given several times.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+DirectoryArgument = Annotated[Path, typer.Argument(help="A model directory.", metavar="DIR")]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def open_model(
+    model: str, ram: str | None = None, threads: int | None = None, int4: str = INT4_DEFAULT
+) -> Model:
+    from perilune.api import load
+
+    size = int(ram) if ram is not None and ram.isdecimal() else ram
+    return load(model, ram=size, threads=threads, int4=int4)

@@ -1,0 +1,121 @@
+"""What the terminal shows: streamed replies, progress, and the same things as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from perilune.api import ChatReply, ReplyStream
+    from perilune.engine.types import Usage
+    from perilune.text.calls import ToolCall
+    from perilune.text.reply import Delta
+
+# A reply is text from outside: what could steer the terminal is shown, not obeyed.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+class Progress:
+    """How much of the prompt has been read: on stderr, until the reply begins, and only for people."""
+
+    def __init__(self, console: Console) -> None:
+        self._status: Status | None = console.status("reading the prompt") if console.is_terminal else None
+
+    def __call__(self, done: int, total: int) -> None:
+        if done >= total:
+            self.stop()
+        elif self._status is not None:
+            self._status.update(f"reading the prompt: {done:,} of {total:,} tokens")
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+def show_deltas(stream: ReplyStream, console: Console) -> None:
+    """Streams a reply: reasoning dimmed (left out when the output is a file), calls as one line each."""
+    last = ""
+    for delta in stream:
+        if delta.kind == "reasoning" and not console.is_terminal:
+            continue
+        if last and last != delta.kind:
+            console.print()
+        last = delta.kind
+        console.print(_shown(delta), end="", soft_wrap=True)
+    console.print()
+
+
+def _shown(delta: Delta) -> Text:
+    if delta.call is not None:
+        return Text(plain(f"→ {delta.call.name}({delta.call.arguments})"), style="cyan")
+    return Text(plain(delta.text), style="dim" if delta.kind == "reasoning" else "")
+
+
+def footer(usage: Usage, finish_reason: str | None) -> Text:
+    parts = [f"{usage.completion_tokens} tokens", f"{usage.decode_tokens_per_second:.1f} tokens/s"]
+    parts.append(f"prompt {usage.prompt_tokens} ({usage.cached_tokens} cached)")
+    if finish_reason in ("length", "cancelled"):
+        parts.append("cut at the length limit" if finish_reason == "length" else "stopped")
+    return Text(" · ".join(parts), style="dim italic")
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def timings_json(usage: Usage) -> dict[str, Any]:
+    return {
+        "prefill_seconds": round(usage.prefill_seconds, 6),
+        "decode_seconds": round(usage.decode_seconds, 6),
+        "prefill_tokens_per_second": round(usage.prefill_tokens_per_second, 2),
+        "decode_tokens_per_second": round(usage.decode_tokens_per_second, 2),
+    }
+
+
+def call_json(call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def reply_json(reply: ChatReply, model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "reasoning": reply.reasoning,
+        "content": reply.content,
+        "tool_calls": [call_json(call) for call in reply.tool_calls],
+        "finish_reason": reply.finish_reason,
+        "usage": usage_json(reply.usage),
+        "timings": timings_json(reply.usage),
+    }
+
+
+def print_json(value: Any) -> None:
+    # Straight to stdout: rich would wrap and colour it.
+    print(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,186 @@
+"""The engine: requests in, tokens out, ids only. Prompts are read in chunks between the steps of replies.
+
+A request gets the same tokens alone or in company: chunk borders are fixed, every row is sampled on its own.
+Every public method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+
+from perilune.engine.cache import PrefixCache
+from perilune.engine.runner import PREFILL_CHUNK, Runner
+from perilune.engine.sample import Sampler
+from perilune.engine.scheduler import MAX_BATCH, MAX_WAITING, Scheduler, Sequence
+from perilune.engine.types import FinishReason, Request, Token
+from perilune.errors import ContextError, RequestError
+from perilune.model.model import Transformer
+from perilune.model.state import SequenceState
+
+OnPrefill = Callable[[int, int], None]
+
+
+class Engine:
+    """Runs requests on one model. `step` does a bounded piece of work; `stream` steps for its caller."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        max_batch: int = MAX_BATCH,
+        max_waiting: int = MAX_WAITING,
+        prefill_chunk: int = PREFILL_CHUNK,
+        prefix_cache: PrefixCache | None = None,
+        vocab_size: int | None = None,
+    ) -> None:
+        """`vocab_size` leaves out the padding rows of a head that is larger than its tokenizer."""
+        self.runner = Runner(model, prefill_chunk)
+        self.scheduler = Scheduler(max_batch, max_waiting)
+        self.prefix_cache = PrefixCache() if prefix_cache is None else prefix_cache
+        self.context_length = model.config.max_position_embeddings
+        self.vocab_size = vocab_size or model.config.vocab_size
+        self._lock = threading.RLock()
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.scheduler.running or self.scheduler.waiting)
+
+    def submit(self, request: Request) -> Sequence:
+        """Checks a request and puts it in the queue; the sequence returned is its handle."""
+        max_length = self._check(request)
+        sampler = Sampler(request.params, request.prompt_ids)
+        sequence = Sequence(request, sampler, max_length, list(request.prompt_ids))
+        with self._lock:
+            self.scheduler.add(sequence)
+        return sequence
+
+    def stream(self, request: Request, on_prefill: OnPrefill | None = None) -> Generator[Token, None, None]:
+        """Tokens as they come. Closing the iterator cancels the request."""
+        yield from self.follow(self.submit(request), on_prefill)
+
+    def follow(self, sequence: Sequence, on_prefill: OnPrefill | None = None) -> Generator[Token, None, None]:
+        """Steps until the sequence is finished and yields its tokens; raises what went wrong with it.
+
+        `on_prefill(done, total)` is told how much of the prompt has been read.
+        """
+        seen = reported = 0
+        try:
+            while True:
+                finished = sequence.finished  # read first: tokens that come later are seen next time round
+                while seen < len(sequence.tokens):
+                    seen += 1
+                    yield sequence.tokens[seen - 1]
+                if finished:
+                    break
+                self.step()
+                if on_prefill and sequence.prefilled != reported:
+                    reported = sequence.prefilled
+                    on_prefill(reported, sequence.prompt_length)
+        finally:
+            self.cancel(sequence)
+        if sequence.error is not None:
+            raise sequence.error
+
+    def cancel(self, sequence: Sequence) -> None:
+        """Ends a request at once and frees its place. No effect on a finished one."""
+        with self._lock:
+            if not sequence.finished:
+                self._finish(sequence, "cancelled")
+
+    def step(self) -> None:
+        """One token for every running reply, then one chunk's worth of prompts."""
+        with self._lock:
+            for sequence in self.scheduler.admit():
+                self._attach_state(sequence)
+            self._decode(self.scheduler.writers())
+            for sequence in self.scheduler.readers(self.runner.prefill_chunk, self._chunk_of):
+                self._prefill(sequence)
+
+    def _check(self, request: Request) -> int:
+        prompt, wanted = len(request.prompt_ids), request.params.max_tokens
+        if max(request.prompt_ids) >= self.vocab_size:
+            raise RequestError(
+                f"token id {max(request.prompt_ids)} is outside this model's vocabulary of {self.vocab_size}"
+            )
+        if prompt + (wanted or 1) > self.context_length:
+            reply = f" and max_tokens is {wanted}" if wanted else ""
+            raise ContextError(
+                f"the prompt has {prompt} tokens{reply}, but this model's context holds "
+                f"{self.context_length} tokens for prompt and reply together"
+            )
+        return prompt + wanted if wanted else self.context_length
+
+    def _attach_state(self, sequence: Sequence) -> None:
+        state = self.prefix_cache.take(sequence.request.prompt_ids)
+        sequence.state = state or self.runner.new_state()
+        sequence.cached = sequence.prefilled = sequence.state.length
+
+    def _chunk_of(self, sequence: Sequence) -> int:
+        return self.runner.chunk_size(sequence.prefilled, sequence.prompt_length)
+
+    def _prefill(self, sequence: Sequence) -> None:
+        state, size = _state(sequence), self._chunk_of(sequence)
+        began = time.perf_counter()
+        try:
+            logits_V = self.runner.prefill(sequence.ids[state.length : state.length + size], state)
+            sequence.prefilled = state.length
+            if not sequence.reads_prompt:
+                self._accept(sequence, sequence.sampler(logits_V[: self.vocab_size]))
+        except Exception as error:  # a fault belongs to its request; the others go on
+            self._fail(sequence, error)
+        sequence.prefill_seconds += time.perf_counter() - began
+
+    def _decode(self, sequences: list[Sequence]) -> None:
+        if not sequences:
+            return
+        began = time.perf_counter()
+        try:
+            logits_BV = self.runner.decode([s.ids[-1] for s in sequences], [_state(s) for s in sequences])
+        except Exception as error:
+            self._isolate(sequences, error)
+            return
+        for sequence, logits_V in zip(sequences, logits_BV, strict=True):
+            try:
+                self._accept(sequence, sequence.sampler(logits_V[: self.vocab_size]))
+            except Exception as error:
+                self._fail(sequence, error)
+            sequence.decode_seconds += time.perf_counter() - began
+
+    def _isolate(self, sequences: list[Sequence], error: Exception) -> None:
+        """A batch failed before any state moved: run its members alone to find whose fault it was."""
+        if len(sequences) == 1:
+            self._fail(sequences[0], error)
+            return
+        for sequence in sequences:
+            self._decode([sequence])
+
+    def _accept(self, sequence: Sequence, token: Token) -> None:
+        """Appends a sampled token; the one that ends the reply is not part of it."""
+        if sequence.finished:  # cancelled by its caller while the batch was computed
+            return
+        if token.id in sequence.request.stop_ids:
+            self._finish(sequence, "stop")
+            return
+        sequence.ids.append(token.id)
+        sequence.tokens.append(token)
+        if len(sequence.ids) >= sequence.max_length:
+            self._finish(sequence, "length")
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        sequence.error = error
+        sequence.state = None  # rows of a failed computation are not reused
+        self._finish(sequence, "error")
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        sequence.finish_reason = reason
+        self.scheduler.remove(sequence)
+        state, sequence.state = sequence.state, None
+        if state is not None:
+            self.prefix_cache.put(sequence.ids[: state.length], state)
+
+
+def _state(sequence: Sequence) -> SequenceState:
+    assert sequence.state is not None, "only running sequences are computed"
+    return sequence.state

@@ -1,0 +1,107 @@
+"""Who runs: a queue of waiting sequences, and the running ones, which read a prompt or write a reply."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from perilune.engine.sample import Sampler
+from perilune.engine.types import FinishReason, Request, Token, Usage
+from perilune.errors import PeriluneError
+from perilune.model.state import SequenceState
+
+MAX_BATCH = 16
+MAX_WAITING = 1024
+
+
+class BusyError(PeriluneError):
+    """The queue is full; the same request can be sent again later."""
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One request on its way: the handle a caller holds, and everything the engine knows about it."""
+
+    request: Request
+    sampler: Sampler
+    max_length: int  # prompt and reply together
+    ids: list[int]
+    state: SequenceState | None = None  # held only while running
+    tokens: list[Token] = field(default_factory=list)
+    cached: int = 0
+    prefilled: int = 0  # prompt tokens in the state, the cached ones included
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    finish_reason: FinishReason | None = None
+    error: Exception | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.finish_reason is not None
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.request.prompt_ids)
+
+    @property
+    def reads_prompt(self) -> bool:
+        return self.prefilled < self.prompt_length
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_length,
+            cached_tokens=self.cached,
+            completion_tokens=len(self.tokens),
+            prefill_seconds=self.prefill_seconds,
+            decode_seconds=self.decode_seconds,
+        )
+
+
+class Scheduler:
+    """First come, first admitted; prompts take turns, so a short one never waits for a long one."""
+
+    def __init__(self, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING) -> None:
+        if max_batch < 1 or max_waiting < 1:
+            raise ValueError(f"limits must be at least 1, got {max_batch=} and {max_waiting=}")
+        self.max_batch = max_batch
+        self.max_waiting = max_waiting
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+
+    def add(self, sequence: Sequence) -> None:
+        if len(self.waiting) >= self.max_waiting:
+            raise BusyError(f"{self.max_waiting} requests are waiting already; send this one again later")
+        self.waiting.append(sequence)
+
+    def admit(self) -> list[Sequence]:
+        """Moves waiting sequences into free places of the batch."""
+        admitted = []
+        while self.waiting and len(self.running) < self.max_batch:
+            admitted.append(self.waiting.popleft())
+            self.running.append(admitted[-1])
+        return admitted
+
+    def writers(self) -> list[Sequence]:
+        return [sequence for sequence in self.running if not sequence.reads_prompt]
+
+    def readers(self, budget: int, chunk_of: Callable[[Sequence], int]) -> list[Sequence]:
+        """Whose prompt chunks run in this step: at least one, more while they fit into `budget` tokens."""
+        chosen: list[Sequence] = []
+        for sequence in [s for s in self.running if s.reads_prompt]:
+            size = chunk_of(sequence)
+            if chosen and size > budget:
+                break
+            chosen.append(sequence)
+            budget -= size
+        for sequence in chosen:  # to the back of the line
+            self.running.remove(sequence)
+            self.running.append(sequence)
+        return chosen
+
+    def remove(self, sequence: Sequence) -> None:
+        if sequence in self.running:
+            self.running.remove(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)

@@ -1,0 +1,37 @@
+"""Driving the network: fixed chunk borders, advancing states, the logits of the whole forward pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import prompt, tiny_transformer
+
+from perilune.engine.runner import Runner
+
+MODEL = tiny_transformer()
+
+
+@pytest.mark.parametrize(("start", "end", "size"), [(0, 100, 16), (5, 100, 11), (16, 100, 16), (96, 100, 4)])
+def test_chunk_borders_lie_at_multiples(start, end, size):
+    assert Runner(MODEL, 16).chunk_size(start, end) == size
+
+
+def test_chunks_and_single_tokens_give_the_logits_of_the_whole():
+    runner, ids = Runner(MODEL), prompt(24)
+    with torch.no_grad():
+        whole_TV = MODEL(torch.tensor([ids]))[0].numpy()
+    state, other = runner.new_state(), runner.new_state()
+    runner.prefill(prompt(7, 1), other)
+    logits_V = runner.prefill(ids[:10], state)
+    assert state.length == 10 and np.allclose(logits_V, whole_TV[9], atol=1e-4)
+    assert np.allclose(runner.prefill(ids[10:20], state), whole_TV[19], atol=1e-4)
+    for position in range(20, 24):
+        logits_BV = runner.decode([3, ids[position]], [other, state])
+        assert np.allclose(logits_BV[1], whole_TV[position], atol=1e-4)
+    assert (other.length, state.length) == (11, 24)
+
+
+def test_a_chunk_has_at_least_one_token():
+    with pytest.raises(ValueError, match="at least 1"):
+        Runner(MODEL, 0)
