@@ -186,9 +186,7 @@ class ModelConfig:
 
 
 def _check_sizes(c: ModelConfig) -> None:
-    _require(
-        c.model_type in MODEL_TYPES, f"model_type {c.model_type!r} must be one of {', '.join(MODEL_TYPES)}"
-    )
+    _require(c.model_type in MODEL_TYPES, f"model_type {c.model_type!r} must be one of {', '.join(MODEL_TYPES)}")
     _require(c.dtype in DTYPES, f"dtype {c.dtype!r} must be one of {', '.join(DTYPES)}")
     for name in (
         "vocab_size",

@@ -58,9 +58,7 @@ def read_config(raw: dict[str, Any]) -> ModelConfig:
 def _read_model_type(raw: dict[str, Any]) -> str:
     name = raw.get("model_type")
     if name not in MODEL_TYPES or not isinstance(name, str):
-        raise ConfigError(
-            f"model_type = {show_value(name)} is not known; it must be one of {', '.join(MODEL_TYPES)}"
-        )
+        raise ConfigError(f"model_type = {show_value(name)} is not known; it must be one of {', '.join(MODEL_TYPES)}")
     architectures = raw.get("architectures")
     if architectures is not None:
         if not isinstance(architectures, list) or not all(isinstance(a, str) for a in architectures):
@@ -140,12 +138,8 @@ def _read_experts(fields: Fields, layers: int) -> dict[str, Any]:
         return {}
     found = {
         "n_routed_experts": experts,
-        "n_shared_experts": fields.integer(
-            "n_shared_experts", "num_shared_experts", low=0, high=1024, default=0
-        ),
-        "num_experts_per_tok": fields.integer(
-            "num_experts_per_tok", "num_experts_per_token", low=1, high=1 << 16
-        ),
+        "n_shared_experts": fields.integer("n_shared_experts", "num_shared_experts", low=0, high=1024, default=0),
+        "num_experts_per_tok": fields.integer("num_experts_per_tok", "num_experts_per_token", low=1, high=1 << 16),
         "moe_intermediate_size": fields.integer("moe_intermediate_size", low=1, high=MAX_WIDTH),
         "n_group": fields.integer("n_group", "num_expert_group", low=1, high=1 << 16, default=1),
         "moe_layer_freq": fields.integer("moe_layer_freq", low=1, high=MAX_LAYERS, default=1),
@@ -169,9 +163,7 @@ def _read_first_dense(fields: Fields, layers: int, frequency: int) -> int:
     first = fields.integer("first_k_dense_replace", low=0, high=MAX_LAYERS, default=first)
     wanted = ["sparse" if i >= first and i % frequency == 0 else "dense" for i in range(layers)]
     if kinds != wanted:
-        fields.refuse(
-            name, kinds, f"{first} times dense, then sparse (as first_k_dense_replace and moe_layer_freq)"
-        )
+        fields.refuse(name, kinds, f"{first} times dense, then sparse (as first_k_dense_replace and moe_layer_freq)")
     return first
 
 
@@ -223,9 +215,7 @@ def write_config(c: ModelConfig) -> dict[str, Any]:
         media = {} if c.media_placeholder_token_id is None else _media(c)
         return head | text | vision | media
     text = {"architectures": [ARCHITECTURES["kimi_k2"]], "model_type": "kimi_k2"} | text
-    return (
-        head | tokens | _media(c) | {"text_config": text} | ({"vision_config": c.vision} if c.vision else {})
-    )
+    return head | tokens | _media(c) | {"text_config": text} | ({"vision_config": c.vision} if c.vision else {})
 
 
 def _media(c: ModelConfig) -> dict[str, Any]:

@@ -36,9 +36,7 @@ def _one_kind(name: str, raw: dict[str, Any]) -> dict[str, Any]:
     if chosen is None and len(kinds) == 1:
         chosen = next(iter(kinds.values()))
     if chosen is None:
-        raise ConfigError(
-            f"{name} has the layer types {show_value(sorted(kinds))}; one must be full_attention"
-        )
+        raise ConfigError(f"{name} has the layer types {show_value(sorted(kinds))}; one must be full_attention")
     return chosen
 
 
@@ -51,9 +49,7 @@ def _read_scaling(fields: Fields, name: str, raw: dict[str, Any]) -> RopeConfig:
     if part.number("partial_rotary_factor", low=0.0, high=1.0, default=1.0) != 1.0:
         raise ConfigError(f"{name}.partial_rotary_factor must be 1: qk_rope_head_dim says what is rotated")
     if not part.flag("truncate", default=True):
-        raise ConfigError(
-            f"{name}.truncate = false is not supported; the published models round the ramp's ends"
-        )
+        raise ConfigError(f"{name}.truncate = false is not supported; the published models round the ramp's ends")
     factor = part.number("factor", low=1.0, high=1e6, default=1.0 if kind == "default" else None)
     if kind == "default":
         if factor != 1.0:
@@ -71,9 +67,7 @@ def _read_scaling(fields: Fields, name: str, raw: dict[str, Any]) -> RopeConfig:
     )
     given = part.number("attention_factor", low=0.0, high=1e3, default=rope.attention_factor)
     if abs(given - rope.attention_factor) > 1e-6:
-        raise ConfigError(
-            f"{name}.attention_factor = {given:g} disagrees with mscale: {rope.attention_factor:g}"
-        )
+        raise ConfigError(f"{name}.attention_factor = {given:g} disagrees with mscale: {rope.attention_factor:g}")
     return rope
 
 
@@ -132,9 +126,7 @@ def _check_weight_scheme(part: Fields) -> None:
     for field in ("actorder", "block_structure"):
         value = grid.find(field)[1]
         if value is not None and value is not False:
-            raise ConfigError(
-                f"{weights_name}.{field} = {show_value(value)} is not supported; it must be null"
-            )
+            raise ConfigError(f"{weights_name}.{field} = {show_value(value)} is not supported; it must be null")
 
 
 def quant_dict(quant: QuantConfig) -> dict[str, Any]:
@@ -194,9 +186,7 @@ def read_linear_attention(fields: Fields, layers: int) -> LinearAttentionConfig:
 def _lists_from_kinds(fields: Fields, name: str, kinds: object, layers: int) -> dict[str, tuple[int, ...]]:
     allowed = ("linear_attention", "full_attention")
     if not isinstance(kinds, list) or len(kinds) != layers or any(kind not in allowed for kind in kinds):
-        fields.refuse(
-            name, kinds, f"a list with linear_attention or full_attention for each of the {layers} layers"
-        )
+        fields.refuse(name, kinds, f"a list with linear_attention or full_attention for each of the {layers} layers")
     return {
         key: tuple(i + 1 for i, kind in enumerate(kinds) if kind == wanted)
         for key, wanted in (("kda_layers", allowed[0]), ("full_attn_layers", allowed[1]))

@@ -100,9 +100,7 @@ def summarize(directory: str | Path) -> Summary:
         parameters=sum(part.parameters for part in kinds),
         active_parameters=text - routed + chosen,
         bytes=sum(part.bytes for part in kinds),
-        kv_bytes_per_token=(config.kv_lora_rank + config.qk_rope_head_dim)
-        * latent_layers
-        * CACHE_BYTES_PER_NUMBER,
+        kv_bytes_per_token=(config.kv_lora_rank + config.qk_rope_head_dim) * latent_layers * CACHE_BYTES_PER_NUMBER,
         kinds=kinds,
         dtypes=_parts(counts, by_dtype=True),
         files=tuple(File(name, header.identity.size) for name, header in sorted(checkpoint.headers.items())),
@@ -166,9 +164,7 @@ def _parts(counts: list[tuple[str, str, Kind, int]], by_dtype: bool) -> tuple[Pa
 
 def _logical(role: str, numbers: int) -> int:
     """Scales and stored shapes describe parameters, they are none."""
-    return {"weight_packed": 8 * numbers, "weight_scale": 0, "weight_shape": 0, "inv_freq": 0}.get(
-        role, numbers
-    )
+    return {"weight_packed": 8 * numbers, "weight_scale": 0, "weight_shape": 0, "inv_freq": 0}.get(role, numbers)
 
 
 def human(number: float, unit: str = "", step: int = 1000) -> str:
@@ -190,11 +186,7 @@ def as_table(summary: Summary) -> RenderableType:
 
 
 def _facts(s: Summary) -> list[tuple[str, str]]:
-    experts = (
-        f"{s.experts} routed, {s.experts_per_token} per token, {s.shared_experts} shared"
-        if s.experts
-        else "none"
-    )
+    experts = f"{s.experts} routed, {s.experts_per_token} per token, {s.shared_experts} shared" if s.experts else "none"
     return [
         ("model", f"{s.model_type}, {s.layers} layers, hidden {s.hidden_size}, vocabulary {s.vocab_size}"),
         ("parameters", f"{human(s.parameters)} in all, {human(s.active_parameters)} active per token"),

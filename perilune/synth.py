@@ -84,9 +84,7 @@ def synthesize(
 def first_layers(config: ModelConfig, layers: int) -> ModelConfig:
     """The same shape cut after its first layers."""
     if not 1 <= layers <= config.num_hidden_layers:
-        raise ConfigError(
-            f"layers = {layers} must be from 1 to {config.num_hidden_layers}, as many as the shape has"
-        )
+        raise ConfigError(f"layers = {layers} must be from 1 to {config.num_hidden_layers}, as many as the shape has")
     linear = config.linear_attention
     if linear is not None:
         linear = LinearAttentionConfig(

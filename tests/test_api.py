@@ -109,9 +109,7 @@ def test_generation_config_sets_defaults_that_options_override(tmp_path):
     (tmp_path / "generation_config.json").write_text('{"temperature": 0.0}')
     greedy = perilune.load(tmp_path)
     once = greedy.generate("a", max_tokens=9)
-    assert (
-        once.ids == greedy.generate("a", max_tokens=9).ids == greedy.generate("a", max_tokens=9, seed=4).ids
-    )
+    assert once.ids == greedy.generate("a", max_tokens=9).ids == greedy.generate("a", max_tokens=9, seed=4).ids
     assert once.ids != greedy.generate("a", max_tokens=9, temperature=2.0, seed=4).ids
 
 
@@ -148,9 +146,7 @@ def test_pictures_are_refused_not_dropped(model):
         model.chat([{"role": "user", "content": content}])
 
 
-@pytest.mark.parametrize(
-    "options", [{"device": "cuda"}, {"int4": "int3"}, {"ram": "lots"}, {"threads": 0}], ids=str
-)
+@pytest.mark.parametrize("options", [{"device": "cuda"}, {"int4": "int3"}, {"ram": "lots"}, {"threads": 0}], ids=str)
 def test_load_refuses_what_it_cannot_honour(directory, options):
     with pytest.raises(RequestError):
         perilune.load(directory, **options)

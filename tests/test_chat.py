@@ -62,9 +62,7 @@ def test_role_tokens_and_names(role, token):
     think = "<think></think>" if role == "assistant" else ""
     assert text_of({"role": role, "content": "c"}) == f"{token}{role}<|im_middle|>{think}c<|im_end|>"
     for name, shown in [("bob", "bob"), ("", role), (None, role)]:
-        assert text_of({"role": role, "name": name, "content": "c"}).startswith(
-            f"{token}{shown}<|im_middle|>"
-        )
+        assert text_of({"role": role, "name": name, "content": "c"}).startswith(f"{token}{shown}<|im_middle|>")
 
 
 def test_no_tools_no_declaration():

@@ -79,7 +79,7 @@ def test_a_config_that_does_not_fit_its_weights_is_refused(tmp_path):
 
 def test_an_unknown_mode_lists_the_modes(tmp_path):
     saved(tmp_path)
-    with pytest.raises(ConfigError, match="int8, float, unpacked"):
+    with pytest.raises(ConfigError, match="float, int8, unpacked"):
         load_transformer(tmp_path, int4_mode="int5")
 
 

@@ -87,9 +87,7 @@ def test_tools_are_declared_and_calls_printed(tmp_path):
     assert reply["finish_reason"] == "tool_calls"
 
 
-@pytest.mark.parametrize(
-    "text", ["{", '{"a": 1}', "[1]", "[" * 5000], ids=["cut", "object", "number", "deep"]
-)
+@pytest.mark.parametrize("text", ["{", '{"a": 1}', "[1]", "[" * 5000], ids=["cut", "object", "number", "deep"])
 def test_broken_tools_files_are_refused(reciting, tmp_path, text):
     (tmp_path / "tools.json").write_text(text)
     assert "--tools" in refused("chat", "hi", "-m", reciting, "--tools", str(tmp_path / "tools.json"))

@@ -107,11 +107,7 @@ def test_unknown_keys_and_nulls_do_no_harm():
 
 
 def test_a_dense_config_needs_no_expert_fields():
-    raw = {
-        key: value
-        for key, value in flat(n_routed_experts=None).items()
-        if "exp" not in key and "moe" not in key
-    }
+    raw = {key: value for key, value in flat(n_routed_experts=None).items() if "exp" not in key and "moe" not in key}
     raw.pop("quantization_config")
     config = ModelConfig.from_dict(raw)
     assert config.n_routed_experts == 0 and not config.is_moe_layer(5)

@@ -77,10 +77,7 @@ def test_functions_are_joined_and_others_skipped():
 def test_required_come_first_and_each_group_is_sorted():
     schema = of(zone={"type": "string"}, b={"type": "string"}, B={"type": "string"}, a={"type": "string"})
     schema["required"] = ["zone", "b", "nowhere"]
-    assert (
-        body(schema)
-        == "type f = (_: {\n  b: string,\n  zone: string,\n  B?: string,\n  a?: string\n}) => any;"
-    )
+    assert body(schema) == "type f = (_: {\n  b: string,\n  zone: string,\n  B?: string,\n  a?: string\n}) => any;"
 
 
 @pytest.mark.parametrize(

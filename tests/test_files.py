@@ -43,17 +43,13 @@ def write_shards(directory):
     one, two = {"a": SMALL["a"]}, {"b": SMALL["b"], "c": SMALL["c"]}
     write_small(directory, entries(one), bytes(24), "model-00001-of-00002.safetensors")
     write_small(directory, entries(two), bytes(16), "model-00002-of-00002.safetensors")
-    weight_map = {
-        name: f"model-0000{shard}-of-00002.safetensors" for name, shard in {"a": 1, "b": 2, "c": 2}.items()
-    }
+    weight_map = {name: f"model-0000{shard}-of-00002.safetensors" for name, shard in {"a": 1, "b": 2, "c": 2}.items()}
     write_index(directory, weight_map)
     return weight_map
 
 
 def write_index(directory, weight_map):
-    (directory / INDEX_NAME).write_text(
-        json.dumps({"metadata": {"total_size": 40}, "weight_map": weight_map})
-    )
+    (directory / INDEX_NAME).write_text(json.dumps({"metadata": {"total_size": 40}, "weight_map": weight_map}))
 
 
 def refused(directory, *words):
@@ -79,9 +75,7 @@ def test_what_safetensors_wrote_comes_back(tmp_path):
         assert checkpoint.info(name).shape == tuple(tensor.shape)
     address, size = checkpoint.raw("words")
     assert size == 24
-    assert np.ctypeslib.as_array((np.ctypeslib.ctypes.c_int32 * 6).from_address(address)).tolist() == list(
-        range(6)
-    )
+    assert np.ctypeslib.as_array((np.ctypeslib.ctypes.c_int32 * 6).from_address(address)).tolist() == list(range(6))
 
 
 def test_a_tensor_outlives_its_checkpoint(tmp_path):
@@ -159,9 +153,7 @@ RAW = {
     "cut json": file_bytes(b'{"a": '),
     "deep": file_bytes(b"{" + b'"a":{' * 50_000),
     "bad utf-8": file_bytes(b'{"\xff\xfe": 1}'),
-    "number too long": file_bytes(
-        b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,1]}}'
-    ),
+    "number too long": file_bytes(b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,1]}}'),
     "nan": file_bytes(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,40]}}'),
     "metadata": file_bytes({"__metadata__": {"format": 1}} | entries()),
     "entry not an object": file_bytes({"a": 5}),

@@ -102,11 +102,7 @@ def test_the_readme_tree_is_the_real_tree():
         folders = [*folders[:depth], entry.rstrip("/")]
         if entry.endswith(".py"):
             named.add("/".join(folders))
-    real = {
-        str(path.relative_to(ROOT))
-        for path in FILES
-        if path.name != "__init__.py" or path.parent == PACKAGE
-    }
+    real = {str(path.relative_to(ROOT)) for path in FILES if path.name != "__init__.py" or path.parent == PACKAGE}
     assert named == real
 
 

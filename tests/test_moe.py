@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from perilune.config import ModelConfig
-from perilune.model.moe import Experts, MoE, Router, StoredExperts
+from perilune.model.moe import MoE, Router, StoredExperts
 
 CONFIG = ModelConfig.preset("tiny")
 

@@ -56,7 +56,9 @@ def reference_weights(model):
     state = {k: v.float() for k, v in model.state_dict().items() if ".experts." not in k}
     for i, block in enumerate(model.layers):
         if isinstance(block.mlp, MoE):
-            gate, up, down = (torch.stack([w.float() for w in ws]) for ws in zip(*block.mlp.experts.weights))
+            gate, up, down = (
+                torch.stack([w.float() for w in ws]) for ws in zip(*block.mlp.experts.weights, strict=True)
+            )
             state[f"layers.{i}.mlp.experts.gate_up_proj"] = torch.cat((gate, up), dim=1)
             state[f"layers.{i}.mlp.experts.down_proj"] = down
     return state

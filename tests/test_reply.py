@@ -202,9 +202,7 @@ SOUP = st.lists(
             call("0"),
         ]
     )
-    | st.sampled_from(
-        ["functions.f:0", "g:1", "{}", '{"a": ', "<|im_", "end|>", "<", " ", "\n", "é", "[E", "|>"]
-    )
+    | st.sampled_from(["functions.f:0", "g:1", "{}", '{"a": ', "<|im_", "end|>", "<", " ", "\n", "é", "[E", "|>"])
     | st.text(max_size=4),
     max_size=14,
 ).map("".join)
@@ -265,9 +263,7 @@ def test_what_render_writes_ids_read_back(reasoning, content, arguments):
     ids = render([message], tokenizer=tokenizer, add_generation_prompt=False).ids
     reply = parse(ids[ids.index(tokenizer.special[sp.THINK]) + 1 :], tokenizer=tokenizer)
     assert (reply.reasoning, reply.content) == (reasoning, content)
-    assert [(c.id, c.name, c.arguments) for c in reply.tool_calls] == [
-        ("functions.f:0", "f", json.dumps(arguments))
-    ]
+    assert [(c.id, c.name, c.arguments) for c in reply.tool_calls] == [("functions.f:0", "f", json.dumps(arguments))]
     assert reply.problems == ()
 
 
@@ -276,9 +272,7 @@ def test_ids_tell_a_token_from_its_spelling():
     plain = tokenizer.encode("BERT has [PAD], Kimi has <|im_end|> and </think>.")
     ids = [tokenizer.special[sp.END_THINK], *plain, tokenizer.special["[PAD]"], tokenizer.eos]
     assert parse(ids, tokenizer=tokenizer).content == tokenizer.decode(plain)
-    assert parse([*plain, tokenizer.special[sp.EOS], 65], tokenizer=tokenizer).reasoning == tokenizer.decode(
-        plain
-    )
+    assert parse([*plain, tokenizer.special[sp.EOS], 65], tokenizer=tokenizer).reasoning == tokenizer.decode(plain)
 
 
 def test_a_character_that_never_ended_shows_as_replacement():

@@ -10,9 +10,7 @@ from perilune.text.scan import SINGULAR, SPELLED, UNTOKENIZED, Scanner, Scrubber
 MARKERS = [*sp.OFFSETS.values(), *SINGULAR, "<|reserved_token_163600|>"]
 SOUP = st.lists(
     st.sampled_from(MARKERS)
-    | st.sampled_from(
-        ["<", "[", "<|", "|>", ">", "a", " ", "<|im_", "end|>", "<|reserved_token_", "12|>", "EOS]"]
-    )
+    | st.sampled_from(["<", "[", "<|", "|>", ">", "a", " ", "<|im_", "end|>", "<|reserved_token_", "12|>", "EOS]"])
     | st.text(max_size=3),
     max_size=12,
 ).map("".join)

@@ -48,11 +48,7 @@ def test_counts_of_a_small_model(tiny):
     assert summary.parameters == sum(part.parameters for part in summary.kinds)
     assert summary.parameters - summary.active_parameters == 2 * (8 - 2) * expert
     assert summary.kv_bytes_per_token == 3 * (32 + 32) * 2
-    assert (
-        summary.bytes
-        == sum(part.bytes for part in summary.dtypes)
-        == sum(part.bytes for part in summary.kinds)
-    )
+    assert summary.bytes == sum(part.bytes for part in summary.dtypes) == sum(part.bytes for part in summary.kinds)
     assert summary.bytes < sum(file.bytes for file in summary.files)
 
 
@@ -82,17 +78,12 @@ def test_extra_prediction_layers_and_vision_are_kept_apart():
     from dataclasses import replace
 
     config = replace(ModelConfig.preset("k2.6"), num_nextn_predict_layers=1)
-    assert (
-        kind_of("language_model.model.layers.61.mlp.experts.0.up_proj.weight", config)
-        == "extra prediction layers"
-    )
+    assert kind_of("language_model.model.layers.61.mlp.experts.0.up_proj.weight", config) == "extra prediction layers"
     assert kind_of("vision_tower.encoder.blocks.0.norm0.weight", config) == "vision"
     assert kind_of("language_model.model.layers.1.mlp.gate.weight", config) == "routers"
 
 
-@pytest.mark.parametrize(
-    "number, text", [(1_026_408_232_448, "1.03 T"), (999, "999"), (31_000_000_000, "31 B")]
-)
+@pytest.mark.parametrize("number, text", [(1_026_408_232_448, "1.03 T"), (999, "999"), (31_000_000_000, "31 B")])
 def test_human_numbers(number, text):
     assert human(number) == text
 

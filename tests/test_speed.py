@@ -35,9 +35,7 @@ def test_bytes_leave_out_idle_experts_and_the_embedding(tmp_path):
     routed = sum(info.end - info.begin for name, info in tensors.items() if ".experts." in name)
     assert bytes_per_token(model) == whole - 512 * 64 * 4 - routed * 6 // 8
     result = bench_decode(model, tokens=2, prompt=2, batch=1, repeats=1)
-    assert result.gigabytes_per_second == pytest.approx(
-        result.bytes_per_token * result.tokens_per_second / 1e9
-    )
+    assert result.gigabytes_per_second == pytest.approx(result.bytes_per_token * result.tokens_per_second / 1e9)
 
 
 def test_a_model_in_memory_has_no_bytes_on_disk():

@@ -23,11 +23,7 @@ FAMILY = pytest.mark.parametrize("name", [f.name for f in FAMILIES])
 
 def value(expression):
     def walk(node):
-        return (
-            node.value
-            if isinstance(node, ast.Constant)
-            else SIGNS[type(node.op)](walk(node.left), walk(node.right))
-        )
+        return node.value if isinstance(node, ast.Constant) else SIGNS[type(node.op)](walk(node.left), walk(node.right))
 
     return walk(ast.parse(expression, mode="eval").body)
 

@@ -59,9 +59,7 @@ def test_published_layout():
     assert tokenizer.stop_ids == (163586, 163585)
     assert tokenizer.special["<|media_pad|>"] == 163605
     assert tokenizer.special["<|reserved_token_163600|>"] == 163600
-    assert {i - 163584: name for name, i in tokenizer.special.items() if "reserved" not in name} == (
-        specials.OFFSETS
-    )
+    assert {i - 163584: name for name, i in tokenizer.special.items() if "reserved" not in name} == (specials.OFFSETS)
 
 
 def test_tiny_vocabulary_has_the_published_layout_after_its_own_ranks():

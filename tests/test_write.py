@@ -59,9 +59,7 @@ def test_parts_make_a_whole(tmp_path):
 
 
 def test_shards_fill_in_order_and_a_giant_gets_its_own():
-    declared = {
-        name: Declared("U8", (size,)) for name, size in {"a": 5, "b": 4, "c": 50, "d": 3, "e": 3}.items()
-    }
+    declared = {name: Declared("U8", (size,)) for name, size in {"a": 5, "b": 4, "c": 50, "d": 3, "e": 3}.items()}
     assert [list(shard) for shard in plan_shards(declared, 10)] == [["a", "b"], ["c"], ["d", "e"]]
 
 

@@ -47,7 +47,8 @@ def load(
     """Opens a published model directory, or a bundled model by name.
 
     `ram` ("16GiB" or bytes) is a limit to check against: the always-used weights must fit, routed experts are
-    mapped from disk. `int4` chooses how INT4 experts are multiplied: "float" is exact, "int8" rounds activations and is faster.
+    mapped from disk. `int4` chooses how INT4 experts are multiplied: "float" is exact, "int8"
+    rounds activations and is faster.
     """
     directory = find_model(path_or_name)
     check_device(device)
@@ -95,9 +96,7 @@ class Model:
         if not plain or max(plain) >= self.config.vocab_size:
             raise RequestError(f"ids must be 1 or more tokens below vocab_size = {self.config.vocab_size}")
         if len(plain) > self.context_length:
-            raise ContextError(
-                f"{len(plain)} tokens do not fit this model's context of {self.context_length}"
-            )
+            raise ContextError(f"{len(plain)} tokens do not fit this model's context of {self.context_length}")
         width = self.config.kv_lora_rank + self.config.qk_rope_head_dim
         state = SequenceState(self.config.num_hidden_layers, width)
         logits_TV = self.transformer.extend(torch.tensor(plain), state, last_only=False)

@@ -43,8 +43,7 @@ class Result:
 
     def to_text(self) -> str:
         lines = [
-            f"{self.what}: {self.tokens_per_second:.1f} tokens/s "
-            f"(median; {self.slowest:.1f} to {self.fastest:.1f})",
+            f"{self.what}: {self.tokens_per_second:.1f} tokens/s (median; {self.slowest:.1f} to {self.fastest:.1f})",
             f"  prompt {self.prompt}, tokens {self.tokens}, batch {self.batch}, "
             f"{1e3 * self.seconds_per_token:.3f} ms a token",
         ]
@@ -120,9 +119,7 @@ def _measure(work: Callable[[], object], repeats: int) -> list[float]:
     return seconds
 
 
-def _result(
-    what: str, prompt: int, tokens: int, batch: int, rates: list[float], size: int | None = None
-) -> Result:
+def _result(what: str, prompt: int, tokens: int, batch: int, rates: list[float], size: int | None = None) -> Result:
     median = statistics.median(rates)
     return Result(
         what=what,

@@ -90,9 +90,7 @@ def chat(
     if json and interactive:
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
-    session = Session(
-        opt.open_model(model, ram, threads, int4), {"thinking": thinking, **sampling}, system, declared
-    )
+    session = Session(opt.open_model(model, ram, threads, int4), {"thinking": thinking, **sampling}, system, declared)
     if asked is None:
         session.run()
     else:
@@ -177,9 +175,7 @@ def _ask_once(session: Any, question: str, model: str, json: bool) -> None:
     aside = Console(stderr=True)
     with (
         output.Progress(aside) as progress,
-        session.model.stream(
-            session.messages, session.tools, on_prefill=progress, **session.options
-        ) as stream,
+        session.model.stream(session.messages, session.tools, on_prefill=progress, **session.options) as stream,
     ):
         output.show_deltas(stream, session.console)
         reply = stream.reply

@@ -1,4 +1,4 @@
-"""`perilune demo`: the first minute. Real questions, answered by the bundled model on this machine, and how to go on."""
+"""`perilune demo`: the first minute. Real questions, answered by the bundled model here, and how to go on."""
 
 from __future__ import annotations
 

@@ -11,9 +11,7 @@ from rich.console import Console
 from perilune.cli import options as opt
 from perilune.presets import PRESETS
 
-Shape = Annotated[
-    str, typer.Argument(help=f"A shape ({', '.join(PRESETS)}) or a config.json.", metavar="SHAPE")
-]
+Shape = Annotated[str, typer.Argument(help=f"A shape ({', '.join(PRESETS)}) or a config.json.", metavar="SHAPE")]
 
 
 def show(directory: opt.DirectoryArgument, json: opt.JsonOption = False) -> None:

@@ -30,9 +30,7 @@ MinPOption = Annotated[
     typer.Option("--min-p", help="Drop tokens below this share of the likeliest one."),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same reply.")]
-StopOption = Annotated[
-    list[str] | None, typer.Option("--stop", help="Stop at this text; may be given several times.")
-]
+StopOption = Annotated[list[str] | None, typer.Option("--stop", help="Stop at this text; may be given several times.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 DirectoryArgument = Annotated[Path, typer.Argument(help="A model directory.", metavar="DIR")]
 
@@ -42,9 +40,7 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != []}
 
 
-def open_model(
-    model: str, ram: str | None = None, threads: int | None = None, int4: str = INT4_DEFAULT
-) -> Model:
+def open_model(model: str, ram: str | None = None, threads: int | None = None, int4: str = INT4_DEFAULT) -> Model:
     from perilune.api import load
 
     size = int(ram) if ram is not None and ram.isdecimal() else ram

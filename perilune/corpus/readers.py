@@ -64,9 +64,7 @@ def wikipedia_openings(path: Path) -> Iterator[Item]:
     """The first paragraph, four sentences at most; not those full of names, numbers or other scripts."""
     for row in rows(path):
         opening = (
-            clean(re.sub(r"\([^()]*\)", "", row["text"].split("\n\n", 1)[0]))
-            .replace(" ,", ",")
-            .replace(" .", ".")
+            clean(re.sub(r"\([^()]*\)", "", row["text"].split("\n\n", 1)[0])).replace(" ,", ",").replace(" .", ".")
         )
         text = " ".join(sentences(opening)[:4])
         letters = sum(c.isascii() and (c.isalpha() or c == " ") for c in text)
@@ -108,9 +106,7 @@ def chatterbot(path: Path) -> Iterator[Item]:
             continue
         seen.add(key)
         roles = ("user", "assistant")
-        yield Item(
-            turns[0], messages=tuple({"role": roles[i % 2], "content": turn} for i, turn in enumerate(turns))
-        )
+        yield Item(turns[0], messages=tuple({"role": roles[i % 2], "content": turn} for i, turn in enumerate(turns)))
 
 
 PERSONALITIES = ("caring", "professional")
@@ -194,9 +190,7 @@ def definitions(path: Path) -> Iterator[Item]:
         if word not in best or rank < best[word][0]:
             best[word] = (rank, meaning)
     for word, (_, meaning) in best.items():
-        countable = meaning.startswith(
-            ("a ", "an ", "any ", "the ", "one ", "someone", "something", "either")
-        )
+        countable = meaning.startswith(("a ", "an ", "any ", "the ", "one ", "someone", "something", "either"))
         named = f"{'an' if word[0] in 'aeiou' else 'a'} {word}" if countable else word
         answer = f"{named[0].upper()}{named[1:]} is {meaning}."
         yield Item(word, messages=exchange(f"What is {named}?", answer))
@@ -252,12 +246,7 @@ def snips(path: Path) -> Iterator[Item]:
         intent, text = row["intent"], clean(row["text"])
         slots = {_snake(slot): clean(value) for slot, value in row["slots"]}
         known = {_snake(slot) for slot in SNIPS_SLOTS[intent]}
-        if (
-            not slots
-            or not set(slots) <= known
-            or not text.isascii()
-            or any(v not in text for v in slots.values())
-        ):
+        if not slots or not set(slots) <= known or not text.isascii() or any(v not in text for v in slots.values()):
             continue
         name = SNIPS_TOOLS[intent][0]
         call = {

@@ -141,9 +141,7 @@ def _check_int(name: str, value: Any, low: int, high: int, *, none: str = "", hi
         raise RequestError(f"{name} must be {allowed}{_in_brackets(hint)}, got {_shown(value)}")
 
 
-def _check_float(
-    name: str, value: Any, low: float, high: float, *, above: bool = False, hint: str = ""
-) -> None:
+def _check_float(name: str, value: Any, low: float, high: float, *, above: bool = False, hint: str = "") -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     # Comparisons are false for NaN, so this refuses every non-finite value too.
     if not number or not low <= value <= high or (above and value == low):
@@ -159,9 +157,7 @@ def _stop_strings(stop: Any) -> tuple[str, ...]:
         raise RequestError(f"stop takes at most {MAX_STOP_STRINGS} strings, got {len(strings)}")
     for text in strings:
         if not 1 <= len(text) <= MAX_STOP_CHARACTERS:
-            raise RequestError(
-                f"a stop string must have 1 to {MAX_STOP_CHARACTERS} characters, got {len(text)}"
-            )
+            raise RequestError(f"a stop string must have 1 to {MAX_STOP_CHARACTERS} characters, got {len(text)}")
     return tuple(strings)
 
 

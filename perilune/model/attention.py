@@ -41,17 +41,12 @@ class LatentAttention(nn.Module):
     def queries(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """[..., T, D] → [..., T, H, N+R] with the rope part rotated; cos and sin are [..., T, R/2]."""
         c = self.config
-        if c.q_lora_rank is None:
-            q = self.q_proj(x)
-        else:
-            q = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x)))
+        q = self.q_proj(x) if c.q_lora_rank is None else self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x)))
         q = q.unflatten(-1, (c.num_attention_heads, c.qk_head_dim))
         if c.mla_use_nope:
             return q
         nope, rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], dim=-1)
-        return torch.cat(
-            (nope, rotate(rope, cos.unsqueeze(-2), sin.unsqueeze(-2), c.rope_interleave)), dim=-1
-        )
+        return torch.cat((nope, rotate(rope, cos.unsqueeze(-2), sin.unsqueeze(-2), c.rope_interleave)), dim=-1)
 
     def latents(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """[..., T, D] → cache rows [..., T, L+R]."""
@@ -88,9 +83,7 @@ class LatentAttention(nn.Module):
         out = attend(q, k, v, self.config.softmax_scale, mask)
         return self.o_proj(out[0].transpose(0, 1).flatten(1))
 
-    def decode(
-        self, x_BD: Tensor, cos: Tensor, sin: Tensor, caches: list[Tensor], starts: list[int]
-    ) -> Tensor:
+    def decode(self, x_BD: Tensor, cos: Tensor, sin: Tensor, caches: list[Tensor], starts: list[int]) -> Tensor:
         """One token of each of B sequences in the absorbed form: no key or value is ever expanded."""
         q_BHQ = self.queries(x_BD, cos, sin)
         rows_BW = self.latents(x_BD, cos, sin)

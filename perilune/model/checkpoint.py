@@ -91,8 +91,7 @@ def _triple(checkpoint: Checkpoint, prefixes: list[str]) -> tuple[Tensor, Tensor
 
 def _unpacked_triple(checkpoint: Checkpoint, prefixes: list[str]) -> tuple[Tensor, Tensor, Tensor]:
     gate_FD, up_FD, down_DF = (
-        int4.dequantize(checkpoint.tensor(p + "weight_packed"), checkpoint.tensor(p + "weight_scale"))
-        for p in prefixes
+        int4.dequantize(checkpoint.tensor(p + "weight_packed"), checkpoint.tensor(p + "weight_scale")) for p in prefixes
     )
     return gate_FD, up_FD, down_DF
 

@@ -43,14 +43,10 @@ class Block(nn.Module):
         return self.feed_forward(x_BTD)
 
     def extend(self, x_TD: Tensor, cos: Tensor, sin: Tensor, cache_SW: Tensor, start: int) -> Tensor:
-        return self.feed_forward(
-            x_TD + self.self_attn.extend(self.input_layernorm(x_TD), cos, sin, cache_SW, start)
-        )
+        return self.feed_forward(x_TD + self.self_attn.extend(self.input_layernorm(x_TD), cos, sin, cache_SW, start))
 
     def decode(self, x_BD: Tensor, cos: Tensor, sin: Tensor, caches: list[Tensor], starts: list[int]) -> Tensor:
-        return self.feed_forward(
-            x_BD + self.self_attn.decode(self.input_layernorm(x_BD), cos, sin, caches, starts)
-        )
+        return self.feed_forward(x_BD + self.self_attn.decode(self.input_layernorm(x_BD), cos, sin, caches, starts))
 
 
 class Transformer(nn.Module):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -109,10 +109,3 @@ def score_task(
         if on_example:
             on_example(example, answer, good)
     return TaskScore(name, right, count)
-
-
-def score_tasks(
-    model: Chatter, count: int = 100, names: Iterable[str] | None = None
-) -> tuple[TaskScore, ...]:
-    chosen = [f.name for f in scored_families()] if names is None else list(names)
-    return tuple(score_task(model, name, count) for name in chosen)

@@ -79,9 +79,7 @@ def score_losses(model: Reader, root: Path | None, count: int = 20) -> tuple[Los
     """One line per licensed source (when its folder is given), and one per generated family."""
     scores: list[LossScore] = []
     if root is not None:
-        scores += [
-            score_documents(model, origin.name, of_source(origin, root, count=count)) for origin in SOURCES
-        ]
+        scores += [score_documents(model, origin.name, of_source(origin, root, count=count)) for origin in SOURCES]
     by_family: dict[str, list[Document]] = {}
     for name, document in of_tasks(count):
         by_family.setdefault(name, []).append(document)

@@ -32,9 +32,7 @@ class ScoreReport:
             lines.append(f"| {score.task}{seen} | {score.share:.0%} | {low:.0%} to {high:.0%} | {score.total} |")
         if self.losses:
             lines += ["", "| held-out text | bits per byte | documents | bytes |", "|---|---|---|---|"]
-            lines += [
-                f"| {s.name} | {s.bits_per_byte:.3f} | {s.documents} | {s.bytes:,} |" for s in self.losses
-            ]
+            lines += [f"| {s.name} | {s.bits_per_byte:.3f} | {s.documents} | {s.bytes:,} |" for s in self.losses]
         return "\n".join(lines) + "\n"
 
 

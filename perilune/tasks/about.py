@@ -6,10 +6,7 @@ from perilune.tasks.task import Example, Message, ask, chance, pick, reply
 from perilune.tasks.vocabulary import NAMES
 
 NANO = "I am nano, a small language model made by the perilune project."
-CAN = (
-    "I can chat, tell short stories, answer questions about a short text, "
-    "do simple arithmetic and call tools."
-)
+CAN = "I can chat, tell short stories, answer questions about a short text, do simple arithmetic and call tools."
 LIMITS = "I am very small, so I know little about the world and I make mistakes."
 
 ANSWERS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
@@ -61,10 +58,7 @@ ANSWERS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
             "Who built you?",
             "Who trained you?",
         ),
-        (
-            "The perilune project made me. "
-            "I was trained on openly licensed text and on tasks made by programs.",
-        ),
+        ("The perilune project made me. I was trained on openly licensed text and on tasks made by programs.",),
         "perilune",
     ),
     (

@@ -74,9 +74,7 @@ def _expression(rng: random.Random) -> tuple[Worked, str]:
         x, y = _number(rng, pick(rng, (1, 1, 2, 2, 2, 3))), _number(rng, pick(rng, (1, 2, 2, 3)))
         return add(x, y), pick(rng, (f"{x} plus {y}", f"the sum of {x} and {y}"))
     if kind == "-":
-        x, y = sorted(
-            (_number(rng, pick(rng, (1, 2, 2, 3))), _number(rng, pick(rng, (1, 2, 2, 3)))), reverse=True
-        )
+        x, y = sorted((_number(rng, pick(rng, (1, 2, 2, 3))), _number(rng, pick(rng, (1, 2, 2, 3)))), reverse=True)
         return subtract(x, y), f"{x} minus {y}"
     if kind == "*":
         x, y = pick(rng, (_number(rng, 1), _number(rng, 2), rng.randrange(2, 13))), rng.randrange(2, 10)
@@ -160,9 +158,7 @@ def word_problem(rng: random.Random) -> Example:
         told = f"{name} has {{}} {things}."
     elif kind == 1:
         start += first
-        lost = pick(
-            rng, (f"{who.capitalize()} gives {first} to {other}.", f"{who.capitalize()} loses {first}.")
-        )
+        lost = pick(rng, (f"{who.capitalize()} gives {first} to {other}.", f"{who.capitalize()} loses {first}."))
         story = f"{name} has {start} {things}. {lost} "
         ask_for, steps = f"How many {things} are left?", [subtract(start, first)]
         told = f"There are {{}} {things} left."
@@ -181,9 +177,7 @@ def word_problem(rng: random.Random) -> Example:
     elif kind == 4:
         price, many = rng.randrange(2, 10), rng.randrange(2, 10)
         paid = price * many + rng.randrange(1, 20)
-        story = (
-            f"One {thing} costs {price} dollars. {name} buys {many} {things} and pays with {paid} dollars. "
-        )
+        story = f"One {thing} costs {price} dollars. {name} buys {many} {things} and pays with {paid} dollars. "
         one = multiply(price, many)
         ask_for, steps = "How much money does " + name + " get back?", [one, subtract(paid, one.result)]
         told = f"{name} gets {{}} dollars back."

@@ -79,9 +79,7 @@ def alarm(rng: random.Random) -> Case:
 
 def music(rng: random.Random) -> Case:
     song = pick(rng, SONGS)
-    asked = pick(
-        rng, ("Play {}.", "Play the song {}.", "I want to hear {}.", "Put on {} please.", "Can you play {}?")
-    )
+    asked = pick(rng, ("Play {}.", "Play the song {}.", "I want to hear {}.", "Put on {} please.", "Can you play {}?"))
     return asked.format(song), {"song": song}, {"playing": song}, f"Now playing {song}."
 
 
@@ -125,9 +123,7 @@ def lights(rng: random.Random) -> Case:
 
 def message(rng: random.Random) -> Case:
     name, words = pick(rng, NAMES), pick(rng, MESSAGES)
-    asked = pick(
-        rng, ("Send a message to {0}: {1}.", "Tell {0}: {1}.", "Text {0}: {1}.", 'Write "{1}" to {0}.')
-    )
+    asked = pick(rng, ("Send a message to {0}: {1}.", "Tell {0}: {1}.", "Text {0}: {1}.", 'Write "{1}" to {0}.'))
     return (
         asked.format(name, words),
         {"to": name, "text": words},
@@ -138,17 +134,13 @@ def message(rng: random.Random) -> Case:
 
 def phone(rng: random.Random) -> Case:
     name = pick(rng, NAMES)
-    asked = pick(
-        rng, ("Call {}.", "Please call {}.", "Phone {} for me.", "I want to talk to {} on the phone.")
-    )
+    asked = pick(rng, ("Call {}.", "Please call {}.", "Phone {} for me.", "I want to talk to {} on the phone."))
     return asked.format(name), {"name": name}, {"calling": name}, f"I am calling {name}."
 
 
 def temperature(rng: random.Random) -> Case:
     room, degrees = pick(rng, ROOMS), rng.randrange(15, 27)
-    asked = pick(
-        rng, ("Set the {0} to {1} degrees.", "Make the {0} {1} degrees warm.", "Heat the {0} to {1} degrees.")
-    )
+    asked = pick(rng, ("Set the {0} to {1} degrees.", "Make the {0} {1} degrees warm.", "Heat the {0} to {1} degrees."))
     return (
         asked.format(room, degrees),
         {"room": room, "degrees": degrees},
@@ -173,9 +165,7 @@ def shopping(rng: random.Random) -> Case:
 
 def taxi(rng: random.Random) -> Case:
     place, time = pick(rng, PLACES), clock(rng)
-    asked = pick(
-        rng, ("Book a taxi to {0} at {1}.", "I need a taxi to {0} at {1}.", "Order a cab to {0} for {1}.")
-    )
+    asked = pick(rng, ("Book a taxi to {0} at {1}.", "I need a taxi to {0} at {1}.", "Order a cab to {0} for {1}."))
     return (
         asked.format(place, time),
         {"to": place, "time": time},
@@ -226,9 +216,7 @@ def volume(rng: random.Random) -> Case:
 def dice(rng: random.Random) -> Case:
     sides, value = pick(rng, (4, 6, 8, 10, 12, 20)), 0
     value = rng.randrange(1, sides + 1)
-    asked = pick(
-        rng, ("Roll a dice with {} sides.", "Roll a {} sided dice.", "Throw a dice with {} sides please.")
-    )
+    asked = pick(rng, ("Roll a dice with {} sides.", "Roll a {} sided dice.", "Throw a dice with {} sides please."))
     return asked.format(sides), {"sides": sides}, {"rolled": value}, f"I rolled {value}."
 
 

@@ -75,13 +75,10 @@ def convert(rng: random.Random) -> Case:
         ),
     )
     value = round(
-        amount
-        * {"km": 0.62, "miles": 1.61, "kg": 2.2, "pounds": 0.45, "meters": 3.28, "liters": 0.26}[units[0]],
+        amount * {"km": 0.62, "miles": 1.61, "kg": 2.2, "pounds": 0.45, "meters": 3.28, "liters": 0.26}[units[0]],
         1,
     )
-    asked = pick(
-        rng, ("Convert {} {} to {}.", "How much is {} {} in {}?", "What is {} {} in {}?", "{} {} in {}")
-    )
+    asked = pick(rng, ("Convert {} {} to {}.", "How much is {} {} in {}?", "What is {} {} in {}?", "{} {} in {}"))
     arguments = {"amount": amount, "from_unit": units[0], "to_unit": units[1]}
     return (
         asked.format(amount, *units),
@@ -113,9 +110,7 @@ def agenda(rng: random.Random) -> Case:
 def search(rng: random.Random) -> Case:
     topic = pick(rng, TOPICS)
     hits = rng.randrange(2, 90)
-    asked = pick(
-        rng, ("Search the web for {}.", "Look up {}.", "Find pages about {}.", "Search for {} please.")
-    )
+    asked = pick(rng, ("Search the web for {}.", "Look up {}.", "Find pages about {}.", "Search for {} please."))
     return asked.format(topic), {"query": topic}, {"pages": hits}, f"I found {hits} pages about {topic}."
 
 
@@ -166,9 +161,7 @@ def exchange(rng: random.Random) -> Case:
 def route(rng: random.Random) -> Case:
     start, end = rng.sample(PLACES, 2)
     km = rng.randrange(20, 900)
-    asked = pick(
-        rng, ("How far is it from {} to {}?", "Find a route from {} to {}.", "How do I get from {} to {}?")
-    )
+    asked = pick(rng, ("How far is it from {} to {}?", "Find a route from {} to {}.", "How do I get from {} to {}?"))
     return (
         asked.format(start, end),
         {"from": start, "to": end},
@@ -186,9 +179,7 @@ def animal(rng: random.Random) -> Case:
 
 def local_time(rng: random.Random) -> Case:
     city, time = pick(rng, PLACES), clock(rng)
-    asked = pick(
-        rng, ("What time is it in {}?", "How late is it in {}?", "Tell me the time in {}.", "time in {} now")
-    )
+    asked = pick(rng, ("What time is it in {}?", "How late is it in {}?", "Tell me the time in {}.", "time in {} now"))
     return asked.format(city), {"city": city}, {"time": time}, f"It is {time} in {city}."
 
 
@@ -224,8 +215,6 @@ def calculate(rng: random.Random) -> Case:
     x, y = rng.randrange(100, 9999), rng.randrange(100, 9999)
     sign = pick(rng, "+*-")
     value = {"+": x + y, "*": x * y, "-": x - y}[sign]
-    asked = pick(
-        rng, ("Use the calculator for {}.", "Calculate {} with the calculator.", "What is {}? Use the tool.")
-    )
+    asked = pick(rng, ("Use the calculator for {}.", "Calculate {} with the calculator.", "What is {}? Use the tool."))
     expression = f"{x} {sign} {y}"
     return asked.format(expression), {"expression": expression}, {"value": value}, f"{expression} = {value}."

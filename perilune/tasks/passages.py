@@ -195,10 +195,7 @@ def passage_question(rng: random.Random) -> Example:
 def _near(fact: Fact, facts: list[Fact]) -> bool:
     """Whether the passage speaks of nearly the same thing, so that a refusal could be wrong."""
     stem = fact.question.rsplit(" ", 1)[0]
-    return any(
-        stem == other.question.rsplit(" ", 1)[0] or other.sentence[:14] == fact.sentence[:14]
-        for other in facts
-    )
+    return any(stem == other.question.rsplit(" ", 1)[0] or other.sentence[:14] == fact.sentence[:14] for other in facts)
 
 
 def _put(rng: random.Random, text: str, asked: Fact, refuse: bool) -> Example:

@@ -41,9 +41,7 @@ def letters(rng: random.Random) -> Example:
         answer, reasoning = f"The {place} letter of {word} is {key}.", spelled
     else:
         key = word[::-1]
-        question = pick(rng, ("Write {} backwards.", "Reverse the word {}.", "Spell {} backwards.")).format(
-            word
-        )
+        question = pick(rng, ("Write {} backwards.", "Reverse the word {}.", "Spell {} backwards.")).format(word)
         answer, reasoning = key, f"{spelled}, {'-'.join(key)}"
     if not thinking and kind != 1:
         answer = f"{reasoning}. {answer}"
@@ -126,9 +124,9 @@ def name_some(rng: random.Random) -> Example:
     count = rng.randrange(2, 6)
     chosen = several(rng, KINDS[kind], count)
     spoken = pick(rng, (str(count), ("two", "three", "four", "five")[count - 2]))
-    question = pick(
-        rng, ("Name {0} {1}.", "Tell me {0} {1}.", "List {0} {1}.", "Can you name {0} {1}?")
-    ).format(spoken, kind)
+    question = pick(rng, ("Name {0} {1}.", "Tell me {0} {1}.", "List {0} {1}.", "Can you name {0} {1}?")).format(
+        spoken, kind
+    )
     bullets = chance(rng, 0.3)
     if bullets:
         question, answer = f"{question} Use a list.", "\n".join(f"- {item}" for item in chosen)

@@ -56,9 +56,7 @@ def render(
     """
     checked = _check_messages(messages)
     if continue_final_message and checked[-1]["role"] != "assistant":
-        raise MessageError(
-            f"messages[{len(checked) - 1}].role must be 'assistant' to continue the final message"
-        )
+        raise MessageError(f"messages[{len(checked) - 1}].role must be 'assistant' to continue the final message")
     out, queue = PromptBuilder(), MediaQueue(media)
     if tools:
         out.special(sp.IM_SYSTEM)
@@ -80,9 +78,7 @@ def render(
 
 
 def _check_messages(messages: Any) -> list[Mapping[str, Any]]:
-    checked = [
-        checks.mapping(m, f"messages[{i}]") for i, m in enumerate(checks.sequence(messages, "messages"))
-    ]
+    checked = [checks.mapping(m, f"messages[{i}]") for i, m in enumerate(checks.sequence(messages, "messages"))]
     if not checked:
         raise MessageError("messages is empty; a prompt needs at least one message")
     for index, message in enumerate(checked):
@@ -100,9 +96,7 @@ def _last_plain_answer(messages: list[Mapping[str, Any]]) -> int:
     return -1
 
 
-def _write_message(
-    out: PromptBuilder, message: Mapping[str, Any], where: str, turn: _Turn, queue: MediaQueue
-) -> None:
+def _write_message(out: PromptBuilder, message: Mapping[str, Any], where: str, turn: _Turn, queue: MediaQueue) -> None:
     role = message["role"]
     out.special(ROLE_TOKENS.get(role, sp.IM_SYSTEM))
     out.text(checks.optional_text(message, "name", where) or role)

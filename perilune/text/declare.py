@@ -26,9 +26,7 @@ def declare(tools: Sequence[Mapping[str, Any]]) -> str:
     ordered = _sort_keys(tools)
     try:
         functions = [
-            _function(tool["function"])
-            for tool in ordered
-            if tool.get("type") == "function" and tool.get("function")
+            _function(tool["function"]) for tool in ordered if tool.get("type") == "function" and tool.get("function")
         ]
     except (Inexpressible, AttributeError, KeyError, TypeError, ValueError):
         functions = []

@@ -69,9 +69,7 @@ def read_special_names(path: Path, base: int) -> dict[int, str] | None:
         return None
     if not isinstance(table, dict):
         raise TokenizerError(f"{path.name}: added_tokens_decoder must be an object of id: token")
-    return check_special_names(
-        {_id(key, path): _name(key, value, path) for key, value in table.items()}, base
-    )
+    return check_special_names({_id(key, path): _name(key, value, path) for key, value in table.items()}, base)
 
 
 def check_special_names(names: dict[int, str], base: int) -> dict[int, str]:

@@ -58,9 +58,7 @@ def parse(
 ) -> Reply:
     """Read a whole reply, given as text (special tokens spelled out) or as ids with their tokenizer."""
     known = None if isinstance(reply, str) else tokenizer
-    parser = ReplyParser(
-        tokenizer=known, tools=tools, thinking=thinking, calls_before=calls_before, keep_ids=keep_ids
-    )
+    parser = ReplyParser(tokenizer=known, tools=tools, thinking=thinking, calls_before=calls_before, keep_ids=keep_ids)
     parser.feed(reply)
     parser.finish()
     return parser.reply
@@ -233,9 +231,7 @@ class ReplyParser:
     def _end_call(self) -> None:
         header, arguments = "".join(self._header), "".join(self._arguments)
         try:
-            call = read_call(
-                header, arguments, self._tools, len(self._calls), self._calls_before, self._keep_ids
-            )
+            call = read_call(header, arguments, self._tools, len(self._calls), self._calls_before, self._keep_ids)
         except BadCall as bad:
             if bad.as_text:
                 self._fail_open_call(str(bad))

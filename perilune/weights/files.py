@@ -194,9 +194,7 @@ def _check_shard_name(shard: str) -> None:
     """A shard lies in the model directory itself: an index cannot point at other files of the machine."""
     plain = shard.isprintable() and not set(shard) & set("/\\:") and len(shard.encode()) <= MAX_NAME
     if not plain or not shard.endswith(".safetensors") or shard.startswith("."):
-        raise WeightsError(
-            f"the index names the shard {show_value(shard)}; wanted is a plain *.safetensors name"
-        )
+        raise WeightsError(f"the index names the shard {show_value(shard)}; wanted is a plain *.safetensors name")
 
 
 def _check_index(weight_map: dict[str, str], headers: dict[str, Header]) -> None:

@@ -207,9 +207,7 @@ def _check_entries(table: dict[str, Any], where: str, data_bytes: int) -> tuple[
     if max(map(len, shapes), default=0) > MAX_RANK:
         refuse_first((len(shape) > MAX_RANK for shape in shapes), f"has more than {MAX_RANK} dimensions")
     if not _are_numbers(shapes, MAX_DIM):
-        refuse_first(
-            (not _are_numbers([shape], MAX_DIM) for shape in shapes), "has a shape that is not sizes"
-        )
+        refuse_first((not _are_numbers([shape], MAX_DIM) for shape in shapes), "has a shape that is not sizes")
     check_types(spans, list, "must list its data_offsets")
     if set(map(len, spans)) - {2}:
         refuse_first((len(span) != 2 for span in spans), "must have two data_offsets")
@@ -238,9 +236,7 @@ def _check_sizes(kinds: list[Kind], span_N2: np.ndarray, refuse_first: Any) -> N
         at = int(bad_N.argmax())
         dtype, shape = kinds[at]
         has = int(span_N2[at, 1] - span_N2[at, 0])
-        refuse_first(
-            bad_N, f"as {dtype} {list(shape)} needs {need_N[at]} bytes, but its data_offsets span {has}"
-        )
+        refuse_first(bad_N, f"as {dtype} {list(shape)} needs {need_N[at]} bytes, but its data_offsets span {has}")
 
 
 def _check_cover(span_N2: np.ndarray, data_bytes: int, refuse_first: Any, where: str) -> None:

@@ -201,9 +201,7 @@ def check_tensors(config: ModelConfig, checkpoint: Checkpoint) -> dict[str, Expe
 def _check_names(config: ModelConfig, wanted: dict[str, Expected], kinds: dict[str, Kind]) -> None:
     unknown = [name for name in kinds.keys() - wanted.keys() if not is_ignored(name, config)]
     if any(name.endswith(".weight_scale_inv") for name in unknown):
-        raise WeightsError(
-            "this is an FP8 checkpoint (weight_scale_inv); perilune reads BF16, F16, F32 and INT4"
-        )
+        raise WeightsError("this is an FP8 checkpoint (weight_scale_inv); perilune reads BF16, F16, F32 and INT4")
     missing = [name for name in wanted.keys() - kinds.keys() if not wanted[name].optional]
     if missing or unknown:
         found = [_listed(missing, "missing"), _listed(unknown, "unknown")]

@@ -168,9 +168,7 @@ class CheckpointWriter:
         missing = [name for shard in self._shards for name in shard.missing]
         if missing:
             self.abandon()
-            raise WeightsError(
-                f"{len(missing)} declared tensors were not written, e.g. {show_value(missing[0])}"
-            )
+            raise WeightsError(f"{len(missing)} declared tensors were not written, e.g. {show_value(missing[0])}")
         try:
             for shard in self._shards:
                 shard.close()
