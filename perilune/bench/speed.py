@@ -15,6 +15,7 @@ from perilune.bench.machine import describe
 from perilune.config import ModelConfig
 from perilune.engine.runner import Runner
 from perilune.errors import ContextError, RequestError
+from perilune.model.moe import Int4Experts
 from perilune.weights.files import open_checkpoint
 
 MAX_REPEATS = 1000
@@ -36,6 +37,7 @@ class Result:
     seconds_per_token: float
     bytes_per_token: int | None = None  # weights read for one sequence's token
     gigabytes_per_second: float | None = None
+    int4: str | None = None  # how INT4 experts computed; None where there are none
     machine: dict[str, Any] = field(default_factory=describe)
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,7 +47,7 @@ class Result:
         lines = [
             f"{self.what}: {self.tokens_per_second:.1f} tokens/s (median; {self.slowest:.1f} to {self.fastest:.1f})",
             f"  prompt {self.prompt}, tokens {self.tokens}, batch {self.batch}, "
-            f"{1e3 * self.seconds_per_token:.3f} ms a token",
+            f"{1e3 * self.seconds_per_token:.3f} ms a token, INT4 experts: {self.int4 or 'none'}",
         ]
         if self.bytes_per_token is not None:
             megabytes = self.bytes_per_token / 1e6
@@ -63,7 +65,7 @@ def bench_prefill(model: Model, *, prompt: int, repeats: int) -> Result:
     _check(model, prompt=prompt, repeats=repeats)
     runner, ids = model.engine.runner, _random_ids(model.config, prompt)
     seconds = _measure(lambda: _read(runner, ids), repeats)
-    return _result("prefill", prompt, prompt, 1, [prompt / s for s in seconds])
+    return _result(model, "prefill", prompt, prompt, 1, [prompt / s for s in seconds])
 
 
 def bench_decode(model: Model, *, tokens: int, prompt: int, batch: int, repeats: int) -> Result:
@@ -83,7 +85,7 @@ def bench_decode(model: Model, *, tokens: int, prompt: int, batch: int, repeats:
     rates = [batch * tokens / s for s in seconds]
     size = bytes_per_token(model)
     # Weights are shared inside a batch, so bytes a second are only known for one sequence.
-    return _result("decode", prompt, tokens, batch, rates, size if batch == 1 else None)
+    return _result(model, "decode", prompt, tokens, batch, rates, size if batch == 1 else None)
 
 
 def bytes_per_token(model: Model) -> int | None:
@@ -119,7 +121,9 @@ def _measure(work: Callable[[], object], repeats: int) -> list[float]:
     return seconds
 
 
-def _result(what: str, prompt: int, tokens: int, batch: int, rates: list[float], size: int | None = None) -> Result:
+def _result(
+    model: Model, what: str, prompt: int, tokens: int, batch: int, rates: list[float], size: int | None = None
+) -> Result:
     median = statistics.median(rates)
     return Result(
         what=what,
@@ -132,7 +136,13 @@ def _result(what: str, prompt: int, tokens: int, batch: int, rates: list[float],
         seconds_per_token=batch / median,
         bytes_per_token=size,
         gigabytes_per_second=size * median / 1e9 if size is not None else None,
+        int4=_int4_mode(model),
     )
+
+
+def _int4_mode(model: Model) -> str | None:
+    modes = {module.mode for module in model.transformer.modules() if isinstance(module, Int4Experts)}
+    return modes.pop() if modes else None
 
 
 def _random_ids(config: ModelConfig, count: int, seed: int = 0) -> list[int]:
