@@ -1,0 +1,223 @@
+"""The training loop: batches in, checkpoints out; resuming continues bit for bit.
+
+Everything a step does depends only on the weights, the optimiser's state and the step number.
+Axes: B rows, T tokens, N trained tokens, D width, L MoE layers, E experts.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perilune.errors import ConfigError
+from perilune.model.model import Transformer
+from perilune.text.tokenizer import Tokenizer
+from perilune.train import snapshot
+from perilune.train.balance import expert_counts, health, sequence_loss, take_routings, update_biases
+from perilune.train.loss import head_loss
+from perilune.train.optim import Optimizer
+from perilune.train.packed import Packed
+from perilune.train.recipe import TrainConfig, check_resume, resolve_model
+from perilune.train.replicas import Replicas
+from perilune.train.report import Report, describe_run, write_json
+from perilune.train.samples import sample_replies
+from perilune.train.schedule import Schedule
+
+HELD_OUT_BATCHES = 4
+DATA_INDEX = "data_index.json"  # a copy of the packed corpus' index, kept with the run
+
+
+@dataclass(frozen=True)
+class Batch:
+    ids_BT: Tensor
+    target_BT: Tensor
+    mask_BT: Tensor
+    segments_BT: Tensor
+
+    @classmethod
+    def of(cls, packed: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Batch:
+        """From rows of T + 1 slots; the mask says which of them are learned as targets."""
+        ids, mask, segments = (torch.from_numpy(array) for array in packed)
+        return cls(ids[:, :-1], ids[:, 1:], mask[:, 1:], segments[:, :-1])
+
+    def share(self, index: int, count: int) -> Batch:
+        """Every `count`-th row: the rows of one thread, of all kinds alike."""
+        rows = slice(index, None, count)
+        return Batch(self.ids_BT[rows], self.target_BT[rows], self.mask_BT[rows], self.segments_BT[rows])
+
+    @property
+    def trained(self) -> int:
+        return int(self.mask_BT.sum())
+
+
+def token_loss(model: Transformer, batch: Batch, z_weight: float = 0.0) -> Tensor:
+    """Summed loss of the trained tokens; the head only runs for them."""
+    chosen_N = torch.where(batch.mask_BT.flatten())[0]
+    x_ND = model.hidden(batch.ids_BT, batch.segments_BT).flatten(0, 1).index_select(0, chosen_N)
+    return head_loss(model.norm(x_ND), model.lm_head.weight, batch.target_BT.flatten()[chosen_N], z_weight)
+
+
+class Trainer:
+    """Model, twins, optimiser and data of a run, and what one step does with them."""
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.packed = Packed.open(config.data, total_steps=config.steps)
+        self.tokenizer = Tokenizer.load(config.tokenizer)
+        check_vocabulary(self.packed, self.tokenizer)
+        self.model_config = resolve_model(config, self.tokenizer.n_vocab)
+        torch.manual_seed(config.seed)
+        self.model = Transformer(self.model_config)
+        self.model.init_weights(config.seed)
+        self.replicas = Replicas(self.model, config.threads)
+        self.optimizer = Optimizer(
+            self.model,
+            heads=self.model_config.num_attention_heads,
+            weight_decay=config.weight_decay,
+            adamw_ratio=config.adamw_ratio,
+            executor=self.replicas.executor,
+        )
+        self.schedule = Schedule(config.lr, config.steps, config.warmup, config.decay_share)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint and the run's record say about the run."""
+        return {
+            "settings": self.config.to_dict(),
+            "model": self.model_config.to_dict(),
+            "data": self.packed.fingerprint,
+        }
+
+    def step(self, step: int) -> dict[str, float]:
+        """One update; `step` counts finished steps."""
+        config = self.config
+        batch = Batch.of(self.packed.batch(step, config.rows))
+        if step >= config.qat_start:
+            self.replicas.show_quantized()
+        parts = self.replicas.run(lambda twin, i: self._part(twin, batch.share(i, config.threads), batch.trained))
+        self.replicas.collect_gradients()
+        norm = self.optimizer.clip(config.clip)
+        lr = self.schedule.lr(step)
+        self.optimizer.step(lr)
+        self.optimizer.zero_grad()
+        counts_LE = torch.stack([counts for _, counts in parts]).sum(0)
+        update_biases(self.model, counts_LE, config.bias_rate)
+        loss = sum(part_loss for part_loss, _ in parts) / max(1, batch.trained)
+        return {"loss": loss, "lr": lr, "grad_norm": norm, **health(counts_LE)}
+
+    def _part(self, twin: Transformer, batch: Batch, trained: int) -> tuple[float, Tensor]:
+        """Forward and backward of one thread's rows: summed loss and expert counts."""
+        config = self.config
+        loss = token_loss(twin, batch, config.z_weight)
+        routings = take_routings(twin)
+        balance = sequence_loss(routings, batch.ids_BT.shape[0]) / config.threads
+        (loss / max(1, trained) + config.balance_weight * balance).backward()
+        return float(loss.detach()), expert_counts(routings, self.model_config.n_routed_experts)
+
+    def held_out_loss(self) -> float:
+        """Mean loss of the first held-out batches, on the weights the twins see."""
+        with torch.no_grad():
+            return sum(self._held_out_batch(i) for i in range(HELD_OUT_BATCHES)) / HELD_OUT_BATCHES
+
+    def _held_out_batch(self, index: int) -> float:
+        rows = self.config.rows
+        batch = Batch.of(self.packed.held_out(index * rows, rows))
+
+        def part(twin: Transformer, i: int) -> float:
+            with torch.no_grad():
+                return float(token_loss(twin, batch.share(i, self.config.threads)))
+
+        return sum(self.replicas.run(part)) / max(1, batch.trained)
+
+
+def train(config: TrainConfig) -> Path:
+    """Run, or go on with the run in `config.out`; returns the newest checkpoint."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _train(config)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(config: TrainConfig) -> Path:
+    trainer, out = Trainer(config), Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    start = _resume(trainer, out)
+    write_json(out / "run.json", describe_run(trainer.settings))
+    write_json(out / DATA_INDEX, trainer.packed.index)
+    report = Report(out, config.steps, start)
+    step = start
+    try:
+        with stop_signals() as stop:
+            while step < config.steps and not stop.is_set():
+                values = trainer.step(step)
+                step += 1
+                report.advance(step, trainer.config.rows * trainer.packed.context)
+                _look(trainer, report, step, values)
+                if config.minutes and report.seconds > config.minutes * 60:
+                    stop.set()
+                if step % config.save_every == 0 and step < config.steps and not stop.is_set():
+                    _save(trainer, out, step)
+        if step > start:
+            _save(trainer, out, step)
+        report.line(f"stopped at step {step} of {config.steps}: {out}")
+    finally:
+        report.close()
+        trainer.replicas.close()
+    return snapshot.checkpoints(out / "checkpoints")[-1]
+
+
+def _look(trainer: Trainer, report: Report, step: int, values: dict[str, float]) -> None:
+    """Metrics, held-out loss and samples when their turn has come."""
+    config, last = trainer.config, step == trainer.config.steps
+    if step % config.eval_every == 0 or last:
+        values = {**values, "held_out": trainer.held_out_loss()}
+    if step % config.log_every == 0 or "held_out" in values:
+        report.metrics(step, values)
+    if config.prompts and (step % config.sample_every == 0 or last):
+        report.samples(step, sample_replies(trainer.replicas.twins[0], trainer.tokenizer, config.prompts))
+
+
+def _save(trainer: Trainer, out: Path, step: int) -> None:
+    snapshot.save(out / "checkpoints", step, trainer.model, trainer.optimizer, trainer.settings)
+
+
+def _resume(trainer: Trainer, out: Path) -> int:
+    found = snapshot.checkpoints(out / "checkpoints")
+    if not found:
+        return 0
+    saved = snapshot.load(found[-1])
+    check_resume(TrainConfig.from_dict(saved.meta["settings"]), trainer.config, int(saved.meta["step"]))
+    if saved.meta["data"] != trainer.packed.fingerprint:
+        raise ConfigError(f"{found[-1]} was trained on other data than {trainer.config.data} holds now")
+    return snapshot.restore(saved, trainer.model, trainer.optimizer)
+
+
+def check_vocabulary(packed: Packed, tokenizer: Tokenizer) -> None:
+    if packed.index["tokenizer_sha256"] != tokenizer.sha256:
+        raise ConfigError("the data was packed with another tokenizer: pack it again with this one")
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that a run ends between two steps with its state saved."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

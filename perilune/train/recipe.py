@@ -1,0 +1,148 @@
+"""What a training run is made of: its settings, and the shape of nano."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from perilune.config import ModelConfig, QuantConfig, RopeConfig
+from perilune.errors import ConfigError
+
+SAMPLE_PROMPTS = (
+    "Hello! How are you today?",
+    "What is 23 + 48?",
+    "Tell me a short story about a dog.",
+    "What is a violin?",
+)
+
+# These may change when a run is resumed; data and tokenizer are compared by content, not by their place.
+FREE_TO_CHANGE = {
+    "steps",
+    "minutes",
+    "log_every",
+    "eval_every",
+    "sample_every",
+    "save_every",
+    "prompts",
+    "out",
+    "data",
+    "tokenizer",
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a run. A rate is per element: Muon's update is scaled to the size of AdamW's."""
+
+    data: str  # a packed corpus
+    tokenizer: str  # the folder with tiktoken.model
+    out: str
+    model: str = "nano"  # "nano", or a path to a config.json
+    steps: int = 2000
+    rows: int = 8  # packed rows a step
+    threads: int = 2  # rows are split over them; another number gives other last bits
+    seed: int = 1
+    lr: float = 0.01
+    adamw_ratio: float = 0.5  # AdamW's rate over Muon's
+    weight_decay: float = 0.1
+    warmup: int = 50
+    decay_share: float = 0.3
+    clip: float = 1.0
+    z_weight: float = 1e-5
+    bias_rate: float = 1e-3
+    balance_weight: float = 1e-4
+    qat_from: float = 0.7  # share of the steps after which routed experts are on the INT4 grid
+    minutes: float = 0.0  # save and stop after this wall-clock time; 0 = no limit
+    log_every: int = 10
+    eval_every: int = 200
+    sample_every: int = 200
+    save_every: int = 100
+    prompts: tuple[str, ...] = SAMPLE_PROMPTS
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "rows", "threads", "log_every", "eval_every", "sample_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)} must be at least 1")
+        if self.rows % self.threads:
+            raise ConfigError(f"rows = {self.rows} must be a multiple of threads = {self.threads}")
+        for name in ("decay_share", "qat_from"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} = {getattr(self, name)} must be from 0 to 1")
+
+    @property
+    def qat_start(self) -> int:
+        return round(self.steps * self.qat_from)
+
+    def to_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> TrainConfig:
+        unknown = sorted(set(raw) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ConfigError(f"a training config has no setting {', '.join(unknown)}")
+        settings: dict[str, Any] = {**raw, "prompts": tuple(raw.get("prompts", SAMPLE_PROMPTS))}
+        return cls(**settings)
+
+
+def check_resume(old: TrainConfig, new: TrainConfig, step: int) -> None:
+    """Refuse a resume that would not continue the same run.
+
+    Another number of steps is fine while neither decay nor quantisation-aware training has begun.
+    """
+    before, after = old.to_dict(), new.to_dict()
+    changed = sorted(k for k in after if before.get(k) != after[k] and k not in FREE_TO_CHANGE)
+    if changed:
+        detail = ", ".join(f"{k} was {before.get(k)!r}, is {after[k]!r}" for k in changed)
+        raise ConfigError(f"this run was started with other settings: {detail}. Use another --out to start anew.")
+    if new.steps == old.steps:
+        return
+    stays = min(1 - new.decay_share, new.qat_from)
+    if step > old.steps * stays:
+        raise ConfigError(f"at step {step} of {old.steps} the end of the run has begun; steps cannot change now")
+    if step > new.steps * stays:
+        least = int(step / stays) + 1 if stays else step
+        raise ConfigError(f"steps = {new.steps} would put step {step} inside the decay; take at least {least}")
+
+
+def resolve_model(config: TrainConfig, n_vocab: int) -> ModelConfig:
+    """The model's shape for a vocabulary of `n_vocab` ids, the 256 special ones included."""
+    if config.model == "nano":
+        return nano(n_vocab)
+    path = Path(config.model)
+    model = ModelConfig.load(path if path.is_dir() else path.parent)
+    if model.vocab_size != n_vocab:
+        raise ConfigError(f"{path} has vocab_size {model.vocab_size}, but the data was packed with {n_vocab} ids")
+    return model
+
+
+def nano(n_vocab: int) -> ModelConfig:
+    """The first nano: 18 M weights, 6 M of them active for a token."""
+    base = n_vocab - 256
+    return ModelConfig(
+        model_type="perilune",
+        vocab_size=n_vocab,
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        intermediate_size=768,
+        moe_intermediate_size=96,
+        q_lora_rank=128,
+        kv_lora_rank=64,
+        qk_nope_head_dim=32,
+        qk_rope_head_dim=16,
+        v_head_dim=32,
+        n_routed_experts=32,
+        n_shared_experts=1,
+        num_experts_per_tok=4,
+        first_k_dense_replace=1,
+        routed_scaling_factor=2.0,
+        max_position_embeddings=2048,
+        rope=RopeConfig(theta=10000.0),
+        quantization=QuantConfig(),
+        bos_token_id=base,
+        eos_token_ids=(base + 2,),
+        pad_token_id=base + 255,
+    )

@@ -1,0 +1,25 @@
+"""Preparing twice does the work once, and data of another vocabulary is refused."""
+
+from pathlib import Path
+
+import pytest
+from tiny_corpus import tiny_training
+from tiny_vocab import tiny_ranks, write_ranks
+
+from perilune.errors import ConfigError
+from perilune.train.prepare import prepare_data
+
+
+def test_finished_parts_are_kept(tmp_path):
+    config, said = tiny_training(tmp_path), []
+    packed = prepare_data(Path(config.data), Path(config.tokenizer), say=said.append)
+    assert said == [f"{packed.rows} rows of 32 tokens, vocabulary of 519"]
+
+
+def test_another_vocabulary_is_refused(tmp_path):
+    config = tiny_training(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_ranks(other, {**tiny_ranks(), b"xyz": len(tiny_ranks())})
+    with pytest.raises(ConfigError, match="another vocabulary"):
+        prepare_data(Path(config.data), other, say=str)

@@ -1,0 +1,49 @@
+"""Settings of a run: checked, told apart on resume, and the shape of nano."""
+
+import dataclasses
+
+import pytest
+
+from perilune.errors import ConfigError
+from perilune.train.recipe import TrainConfig, check_resume, nano, resolve_model
+
+CONFIG = TrainConfig(data="d", tokenizer="t", out="o", steps=1000)
+
+
+def changed(**changes):
+    return dataclasses.replace(CONFIG, **changes)
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"rows": 3}, {"qat_from": 1.5}, {"decay_share": -0.1}], ids=str)
+def test_impossible_settings_are_named(bad):
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        changed(**bad)
+
+
+def test_round_trip():
+    assert TrainConfig.from_dict(CONFIG.to_dict()) == CONFIG
+    with pytest.raises(ConfigError, match="learning_rate"):
+        TrainConfig.from_dict({**CONFIG.to_dict(), "learning_rate": 1})
+
+
+def test_places_and_intervals_may_change():
+    check_resume(CONFIG, changed(out="x", data="y", minutes=3.0, save_every=7), 900)
+
+
+@pytest.mark.parametrize("step, steps, message", [(800, 2000, "end of the run"), (600, 700, "at least 858")])
+def test_steps_may_change_only_before_the_decay(step, steps, message):
+    check_resume(CONFIG, changed(steps=2000), 600)
+    with pytest.raises(ConfigError, match=message):
+        check_resume(CONFIG, changed(steps=steps), step)
+
+
+def test_nano_fits_the_published_grid():
+    shape = nano(8192)
+    assert shape.hidden_size % 32 == shape.moe_intermediate_size % 32 == 0
+    assert (shape.bos_token_id, shape.eos_token_ids) == (7936, (7938,))
+
+
+def test_another_vocabulary_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(nano(4096).to_json())
+    with pytest.raises(ConfigError, match="4096"):
+        resolve_model(changed(model=str(tmp_path)), 8192)
