@@ -18,6 +18,8 @@ import numpy as np
 
 from perilune.config import LinearAttentionConfig, ModelConfig
 from perilune.errors import ConfigError, WeightsError
+from perilune.text.specials import SPECIAL_COUNT
+from perilune.text.vocabulary import filler_tokens, write_vocabulary
 from perilune.weights.files import INDEX_NAME, SINGLE_NAME
 from perilune.weights.names import expected_tensors
 from perilune.weights.vision_names import vision_tensors
@@ -53,7 +55,8 @@ def synthesize(
 ) -> Synthesized:
     """Write a random checkpoint of a named shape (or a config) into out, which must not hold a model yet.
 
-    layers keeps only the first ones; progress(bytes done, bytes in all, tensor name) follows the writing.
+    layers keeps only the first ones; without a tokenizer directory to copy from, a filler vocabulary is written;
+    progress(bytes done, bytes in all, tensor name) follows the writing.
     """
     config = ModelConfig.preset(shape) if isinstance(shape, str) else shape
     config = config if layers is None else first_layers(config, layers)
@@ -75,8 +78,7 @@ def synthesize(
                 at, done = at + block.nbytes, done + block.nbytes
                 if progress is not None:
                     progress(done, total, name)
-    if source is not None:
-        _copy_tokenizer(source, out)
+    _write_tokenizer(config, source, out)
     (out / "config.json").write_text(config.to_json(), encoding="utf-8")
     return Synthesized(out, config, len(declared), total, len(list(out.glob("*.safetensors"))))
 
@@ -131,7 +133,13 @@ def _check_target(out: Path, total: int) -> None:
         )
 
 
-def _copy_tokenizer(source: Path, out: Path) -> None:
+def _write_tokenizer(config: ModelConfig, source: Path | None, out: Path) -> None:
+    """A copy of the given one, or a filler of the right size, so that the directory takes text."""
+    ranks = config.vocab_size - SPECIAL_COUNT
+    if source is None:
+        if ranks >= 256:
+            write_vocabulary(out, filler_tokens(ranks))
+        return
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)

@@ -8,7 +8,8 @@ import pytest
 from perilune.errors import TokenizerError
 from perilune.text import specials
 from perilune.text.tokenizer import Tokenizer
-from perilune.train.bpe import count_words, merge, single_bytes, train_bpe, train_ranks, write_vocabulary
+from perilune.text.vocabulary import single_bytes, write_vocabulary
+from perilune.train.bpe import count_words, merge, train_bpe, train_ranks
 
 TEXT = 'the fox and the dog met near the old river. The fox said: "I\'m late!" 12 + 345 = 357, naïve 漢字 '
 

@@ -10,7 +10,7 @@ from perilune.corpus.document import Document
 from perilune.corpus.encode import Encoded, encode, plain_text
 from perilune.tasks.families import family
 from perilune.text.tokenizer import Tokenizer
-from perilune.train.bpe import single_bytes, write_vocabulary
+from perilune.text.vocabulary import single_bytes, write_vocabulary
 from perilune.train.mixture import Part, conversation
 from perilune.train.pack import pack_rows, write_packed
 from perilune.train.packed import CONTEXT, Packed

@@ -5,9 +5,7 @@ ranks file and the training agree by construction. Digits never merge: numbers a
 """
 
 import argparse
-import base64
 import heapq
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -18,28 +16,11 @@ import regex
 from perilune.corpus.encode import plain_text
 from perilune.corpus.sources import data_root
 from perilune.errors import TokenizerError
-from perilune.text import specials
-from perilune.text.ranks import CONFIG_FILE, RANKS_FILE
 from perilune.text.tokenizer import SPLIT_PATTERN
+from perilune.text.vocabulary import single_bytes, write_vocabulary
 from perilune.train.mixture import NANO, documents
 
 RANKS = 7_936
-# The published config calls these ordinary added tokens: skipping special tokens when decoding keeps them.
-KEPT_WHEN_SKIPPING = (
-    specials.SECTION_BEGIN,
-    specials.SECTION_END,
-    specials.CALL_BEGIN,
-    specials.ARGUMENT_BEGIN,
-    specials.CALL_END,
-    specials.THINK,
-    specials.END_THINK,
-)
-
-
-def single_bytes() -> list[bytes]:
-    """The 256 bytes in the customary order: printable ones first, so that rank 0 is "!"."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    return [bytes([b]) for b in [*printable, *(b for b in range(256) if b not in printable)]]
 
 
 def merge(pieces: list[bytes], ranks: dict[bytes, int]) -> list[bytes]:
@@ -70,9 +51,7 @@ def train_ranks(words: Counter[str], n_ranks: int = RANKS, max_token_bytes: int 
     tokens = single_bytes()
     ranks = {token: rank for rank, token in enumerate(tokens)}
     if n_ranks < len(tokens):
-        raise TokenizerError(
-            f"a byte-level vocabulary needs at least {len(tokens)} ranks, {n_ranks} were asked for"
-        )
+        raise TokenizerError(f"a byte-level vocabulary needs at least {len(tokens)} ranks, {n_ranks} were asked for")
     texts = sorted(words)
     amount = [words[text] for text in texts]
     split = [[bytes([b]) for b in text.encode()] for text in texts]
@@ -107,37 +86,6 @@ def train_ranks(words: Counter[str], n_ranks: int = RANKS, max_token_bytes: int 
                 if counts[key] > 0:
                     heapq.heappush(heap, (-counts[key], key))
     return tokens
-
-
-def write_vocabulary(out: Path, tokens: list[bytes]) -> None:
-    """`tiktoken.model` and `tokenizer_config.json`, as the release has them."""
-    out.mkdir(parents=True, exist_ok=True)
-    lines = [f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(tokens)]
-    (out / RANKS_FILE).write_text("".join(lines))
-    base = len(tokens)
-    added = {
-        str(base + offset): {
-            "content": content,
-            "lstrip": False,
-            "normalized": False,
-            "rstrip": False,
-            "single_word": False,
-            "special": content not in KEPT_WHEN_SKIPPING,
-        }
-        for offset, content in specials.OFFSETS.items()
-    }
-    config = {
-        "added_tokens_decoder": added,
-        "bos_token": "[BOS]",
-        "clean_up_tokenization_spaces": False,
-        "eos_token": "[EOS]",
-        "extra_special_tokens": {},
-        "model_max_length": 4096,
-        "pad_token": "[PAD]",
-        "tokenizer_class": "TikTokenTokenizer",
-        "unk_token": "[UNK]",
-    }
-    (out / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
 
 
 def mixture_sample(root: Path, seed: int = 0, characters: int = 7_000_000) -> Iterator[str]:
