@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError
+from perilune.model.fused import fuse
 from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
 from perilune.weights import int4
@@ -58,7 +59,9 @@ def load_transformer(directory: str | Path, *, int4_mode: str = "float") -> Tran
     for layer, block in enumerate(model.layers):
         if isinstance(block.mlp, MoE):
             block.mlp.experts = _stored_experts(checkpoint, config, layer, int4_mode)
-    return model.eval()
+    model.eval()
+    model.fused = fuse(model)
+    return model
 
 
 def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError
 from perilune.model.attention import LatentAttention
+from perilune.model.fused import FusedDecode
 from perilune.model.layers import Embedding, Linear, RMSNorm, SwiGLU
 from perilune.model.moe import MoE
 from perilune.model.rope import RotaryTable
@@ -67,6 +68,8 @@ class Transformer(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
         self.rotary = RotaryTable(config.rope, config.qk_rope_head_dim)
+        # Set when a checkpoint is opened for inference; see fused.py.
+        self.fused: FusedDecode | None = None
 
     def embed(self, ids: Tensor) -> Tensor:
         return self.embed_tokens(ids)
@@ -111,9 +114,11 @@ class Transformer(nn.Module):
     @torch.inference_mode()
     def decode(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:
         """The next token of B sequences: logits [B, V]. The caller advances the states."""
-        starts = [state.length for state in states]
         for state in states:
             state.reserve(1)
+        if self.fused is not None:
+            return self.fused(ids_B, states)
+        starts = [state.length for state in states]
         cos_TP, sin_TP = self.rotary.up_to(max(starts) + 1)
         x_BD = self.embed(ids_B)
         for i, block in enumerate(self.layers):

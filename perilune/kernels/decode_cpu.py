@@ -1,0 +1,264 @@
+"""One token of B sequences through the whole model in a single call: what a layer of Python would cost is gone.
+
+A `DecodePlan` is built once from plain sizes and addresses (weights bf16 or float32, routed experts INT4) and run per
+token. Threads share the phases of decode_steps.py. Every sum has one order, so a sequence gets the same bits alone,
+in any batch and with any thread count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from perilune.kernels import decode_steps as steps
+from perilune.kernels import threads as team
+from perilune.kernels.int4_cpu import CHUNK, MODES, WORK_FLOATS, record_bytes, sort_pairs
+from perilune.kernels.jit import address, entry, fused, kernel
+from perilune.kernels.linear_cpu import chunk_rows, product
+from perilune.kernels.simd import pointer_i64
+
+_PHASES_PER_LAYER = 8
+
+
+class Matrix(NamedTuple):
+    """A row-major weight matrix [out, in] in memory that the caller keeps alive."""
+
+    address: int
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a decode step needs to know of a model; names as in the configuration."""
+
+    hidden: int
+    heads: int
+    q_lora_rank: int
+    kv_lora_rank: int
+    qk_nope: int
+    qk_rope: int
+    v_head: int
+    vocab: int
+    experts: int = 0
+    top_k: int = 0
+    expert_width: int = 0
+    n_group: int = 1
+    norm_topk: bool = True
+    routed_scale: float = 1.0
+    softmax_scale: float = 1.0
+    eps: float = 1e-5
+    latent_eps: float = 1e-6
+    rotary: str = "interleaved"  # or "halves" or "none"
+    mode: str = "int8"
+
+    def unsupported(self) -> str:
+        """Why this step cannot run such a model, or an empty text."""
+        if self.n_group > 1:
+            return "group-limited routing"
+        if self.kv_lora_rank % 16:
+            return f"a latent rank of {self.kv_lora_rank}, which is not a multiple of 16"
+        if self.experts and (self.hidden % 32 or self.expert_width % 32):
+            return "expert widths that are not multiples of 32"
+        return ""
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer; norms and the router's bias are addresses of float32. `q_a` None: `q_b` takes the hidden state.
+
+    `gate`, `up`, `down` of `inner` rows are the dense feed-forward, or the shared expert beside `experts`, the address
+    of an int64 table [E, 6] (int4_cpu.py); without shared expert `inner` is 0.
+    """
+
+    input_norm: int
+    q_a: Matrix | None
+    q_norm: int
+    q_b: Matrix
+    kv_a: Matrix
+    kv_norm: int
+    kv_b: Matrix
+    out: Matrix
+    post_norm: int
+    router: Matrix | None
+    bias: int
+    gate: Matrix | None
+    up: Matrix | None
+    down: Matrix | None
+    inner: int
+    experts: int = 0
+
+
+@fused
+def _mlp(sync, phase, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, work):
+    steps.open_feed_forward(sync, phase, d, p, m, half, buf, local, table)
+    if m[steps.TABLE] == 0:
+        b, width, inner = d[steps.B], d[steps.D], m[steps.INNER]
+        source, flag = buf[steps.INNER_H], half[steps.DOWN] == 1
+        steps.add_product(sync, phase + 1, flag, m[steps.DOWN], width, source, inner, b, buf[steps.X], local, table)
+        return
+    table_E6 = numba.carray(pointer_i64(m[steps.TABLE]), (d[steps.E], 6), np.int64)
+    steps.route(d, p, m, buf[steps.SCORES], ids_BK, weights_BK, local)
+    used = sort_pairs(ids_BK, d[steps.E], pairs, start, active)
+    if team.passed(sync, phase + 1):
+        # Too late to trust the scores that were read: others do the rest of this layer.
+        team.finish(sync, phase + 2, 0, d[steps.D] // CHUNK)
+        return
+    steps.open_experts(sync, phase + 1, d, buf, table_E6, pairs, start, active, used, work)
+    weights = address(weights_BK)
+    steps.close_experts(
+        sync, phase + 2, d, m, half, buf, local, table, table_E6, pairs, start, active, used, weights, work
+    )
+
+
+@kernel
+def _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, floats, numbers, work):
+    """One thread's share; the last three are its own scratch."""
+    b, width, k = d[steps.B], d[steps.D], max(d[steps.TOP_K], 1)
+    local, table, phase = address(floats), address(numbers), 0
+    ids_BK = numbers[b + 16 : b + 16 + b * k].reshape(b, k)
+    pairs = numbers[b + 16 + b * k : b + 16 + 2 * b * k]
+    start, active = numbers[b + 16 + 2 * b * k :], numbers[b + 17 + 2 * b * k + d[steps.E] :]
+    weights_BK = work[WORK_FLOATS : WORK_FLOATS + b * k].reshape(b, k)
+    for layer in range(d[steps.LAYERS]):
+        m, half, cache = layers[layer], halves[layer], caches + 8 * b * layer
+        steps.project(sync, phase, d, p, m, half, buf, local, table)
+        steps.absorb(sync, phase + 1, d, p, m, half, buf, local, table, cos, sin, cache, lengths)
+        steps.attend(sync, phase + 2, d, buf, local, table, cache, lengths)
+        steps.gather_heads(sync, phase + 3, d, m, half, buf, local, table, lengths)
+        joined, heads = d[steps.H] * d[steps.V], buf[steps.HEADS]
+        out, flag = m[steps.OUT], half[steps.OUT] == 1
+        steps.add_product(sync, phase + 4, flag, out, width, heads, joined, b, buf[steps.X], local, table)
+        _mlp(sync, phase + 5, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, work)
+        phase += _PHASES_PER_LAYER
+    _head(sync, phase, d, p, tail, buf, local, table)
+
+
+@fused
+def _head(sync, phase, d, p, tail, buf, local, table):
+    """Final norm and the vocabulary."""
+    b, width = d[steps.B], d[steps.D]
+    steps.norm_rows(b, buf[steps.X], tail[0], width, p + 4 * steps.EPS, local, table)
+    bf16, vocab = tail[2] == 1, d[steps.VOCAB]
+    size = (2 if bf16 else 4) * width
+    rows = chunk_rows(vocab, size)
+    total, done = (vocab + rows - 1) // rows, 0
+    chunk = team.claim(sync, phase)
+    while chunk < total:
+        r = chunk * rows
+        n = min(rows, vocab - r)
+        product(bf16, tail[1] + r * size, n, table, b, width, buf[steps.LOGITS] + 4 * r, 4 * vocab)
+        done += 1
+        chunk = team.claim(sync, phase)
+    team.finish(sync, phase, done, total)
+
+
+@entry(parallel=True)
+def _decode_fork(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, floats, numbers, work):
+    for t in numba.prange(len(floats)):
+        scratch = floats[t], numbers[t], work[t]
+        _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, *scratch)
+
+
+class DecodePlan:
+    """The addresses and sizes of one model, ready to run. The caller keeps the weights alive and unmoved."""
+
+    def __init__(self, sizes: Sizes, layers: Sequence[LayerWeights], norm: int, head: Matrix) -> None:
+        if reason := sizes.unsupported():
+            raise ValueError(f"the fused decode step does not support {reason}")
+        self.sizes = sizes
+        rows = [[_split(getattr(layer, f.name)) for f in fields(LayerWeights)] for layer in layers]
+        self._layers = np.array([[address for address, _ in row] for row in rows], np.int64)
+        self._halves = np.array([[half for _, half in row] for row in rows], np.int64)
+        self._tail = np.array([norm, head.address, head.bf16], np.int64)
+        s = sizes
+        self._p = np.array([s.eps, s.latent_eps, s.softmax_scale, s.routed_scale], np.float32)
+        self._inner = max((layer.inner for layer in layers), default=0)
+
+    def step(
+        self, x_BD: np.ndarray, cos_BP: np.ndarray, sin_BP: np.ndarray, caches_LB: np.ndarray, lengths_B: np.ndarray
+    ) -> np.ndarray:
+        """Logits [B, vocab] of the next token of B sequences.
+
+        `caches_LB` holds the address of each layer's cache of each sequence, float32 [capacity, latent + rope] with
+        `lengths_B` rows in use; the row at that index is written. The caller has made room and counts up afterwards.
+        """
+        s, (b, d) = self.sizes, x_BD.shape
+        pairs = s.qk_rope // 2
+        if d != s.hidden or cos_BP.shape != (b, pairs) or sin_BP.shape != (b, pairs):
+            raise ValueError(f"x {x_BD.shape}, cos {cos_BP.shape}, sin {sin_BP.shape} do not fit {s.hidden} and {pairs}")
+        if caches_LB.shape != (len(self._layers), b) or lengths_B.shape != (b,):
+            raise ValueError(f"caches {caches_LB.shape} and lengths {lengths_B.shape} do not fit {b} sequences")
+        logits_BV = np.empty((b, s.vocab), np.float32)
+        x = np.array(x_BD, np.float32, order="C")
+        cos, sin = (np.ascontiguousarray(v, np.float32) for v in (cos_BP, sin_BP))
+        caches, lengths = np.ascontiguousarray(caches_LB, np.int64), np.ascontiguousarray(lengths_B, np.int64)
+        sizes = self._run_sizes(b, lengths)
+        room, buffers = self._buffers(sizes, x, logits_BV)
+        sync = team.sync_words(len(self._layers) * _PHASES_PER_LAYER + 1)
+        weights = (self._layers, self._halves, self._tail, buffers)
+        places = (cos.ctypes.data, sin.ctypes.data, caches.ctypes.data, lengths, sync.ctypes.data)
+        with team.region() as threads:
+            _decode_fork(sizes, self._p.ctypes.data, *weights, *places, *_scratch(threads, sizes))
+        del room
+        return logits_BV
+
+    def _run_sizes(self, b: int, lengths: np.ndarray) -> np.ndarray:
+        s, mode = self.sizes, MODES[self.sizes.mode]
+        block = max(int(steps.block_size(int(n) + 1)) for n in lengths)
+        parts = max(-(-(int(n) + 1) // int(steps.block_size(int(n) + 1))) for n in lengths)
+        widest = max(s.hidden, s.q_lora_rank)
+        local = max(b * (widest + 2 * steps.CHUNK), steps.HEAD_GROUP * block, b * s.kv_lora_rank, s.experts) + 16
+        rotary = {"none": 0, "interleaved": 1, "halves": 2}[s.rotary]
+        records = (record_bytes(s.hidden, mode), record_bytes(s.expert_width, mode)) if s.experts else (0, 0)
+        return np.array(
+            [b, s.hidden, s.heads, s.q_lora_rank, s.kv_lora_rank, s.qk_nope, s.qk_rope, s.v_head, s.experts, s.top_k]
+            + [s.expert_width, s.vocab, len(self._layers), rotary, s.norm_topk, mode, *records, parts, block, local],
+            np.int64,
+        )
+
+    def _buffers(self, d: np.ndarray, x: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One allocation cut into the buffers that threads share; x and the logits come from outside."""
+        s, b = self.sizes, int(d[steps.B])
+        kv, parts = s.kv_lora_rank + s.qk_rope, int(d[steps.PARTS])
+        floats = {
+            steps.QA: b * s.q_lora_rank,
+            steps.KVA: b * kv,
+            steps.Q: b * s.heads * (s.qk_nope + s.qk_rope),
+            steps.Q_LATENT: b * s.heads * kv,
+            steps.PART: b * parts * s.heads * s.kv_lora_rank,
+            steps.PART_SUMS: b * parts * s.heads * 2,
+            steps.HEADS: b * s.heads * s.v_head,
+            steps.SCORES: b * s.experts,
+            steps.INNER_H: b * self._inner,
+            steps.PACKED: b * int(d[steps.X_BYTES]) // 4,
+            steps.HIDDEN: b * s.top_k * int(d[steps.H_BYTES]) // 4,
+            steps.MOE: b * s.hidden,
+        }
+        padded = {name: -(-size // 16) * 16 for name, size in floats.items()}
+        room = np.empty(sum(padded.values()), np.float32)
+        table = np.empty(steps.LOGITS + 1, np.int64)
+        at = room.ctypes.data
+        for name, size in padded.items():
+            table[name], at = at, at + 4 * size
+        table[steps.X], table[steps.LOGITS] = x.ctypes.data, logits.ctypes.data
+        return room, table
+
+
+def _scratch(threads: int, d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Room of each thread: floats, whole numbers (addresses, ids, sorting), and the expert kernels' scratch."""
+    pairs = int(d[steps.B] * d[steps.TOP_K]) or int(d[steps.B])
+    numbers = int(d[steps.B]) + 16 + 2 * pairs + 2 * (int(d[steps.E]) + 1)
+    return (
+        np.empty((threads, int(d[steps.LOCAL])), np.float32),
+        np.empty((threads, numbers), np.int64),
+        np.empty((threads, WORK_FLOATS + pairs), np.float32),
+    )
+
+
+def _split(value: Matrix | int | None) -> tuple[int, int]:
+    """A field as (address or number, bf16 flag)."""
+    if isinstance(value, Matrix):
+        return value.address, int(value.bf16)
+    return value or 0, 0

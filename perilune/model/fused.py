@@ -1,0 +1,139 @@
+"""The fused decode step of an opened model: one kernel call a token instead of dozens of small ones a layer.
+
+It is the fast form of `Transformer.decode`, whose plain path stays the definition. A model whose weights the kernel
+cannot read in place (float experts, group-limited routing, odd latent widths) simply keeps the plain path.
+
+Legend: B sequences, D hidden, V vocabulary, P rotary pairs; NP layers by sequences in the cache table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from perilune.kernels.decode_cpu import DecodePlan, LayerWeights, Matrix, Sizes
+from perilune.model.attention import LATENT_NORM_EPS
+from perilune.model.layers import SwiGLU
+from perilune.model.moe import Int4Experts, MoE
+from perilune.model.state import SequenceState
+
+if TYPE_CHECKING:
+    from perilune.model.model import Block, Transformer
+
+READABLE = (torch.bfloat16, torch.float32)
+
+
+def fuse(model: Transformer) -> FusedDecode | None:
+    """The fused step of a model opened for inference, or None where only the plain path can run."""
+    moes = [block.mlp for block in model.layers if isinstance(block.mlp, MoE)]
+    if any(not isinstance(moe.experts, Int4Experts) for moe in moes):
+        return None
+    weights = [w for w in model.parameters() if w.dim() == 2]
+    if any(w.dtype not in READABLE or w.device.type != "cpu" or not w.is_contiguous() for w in weights):
+        return None
+    sizes = _sizes(model, moes)
+    return None if sizes.unsupported() else FusedDecode(model, sizes)
+
+
+def _sizes(model: Transformer, moes: list[MoE]) -> Sizes:
+    c = model.config
+    mode = next((moe.experts.mode for moe in moes if isinstance(moe.experts, Int4Experts)), "float")
+    rotary = "none" if c.mla_use_nope else "interleaved" if c.rope_interleave else "halves"
+    return Sizes(
+        hidden=c.hidden_size,
+        heads=c.num_attention_heads,
+        q_lora_rank=c.q_lora_rank or 0,
+        kv_lora_rank=c.kv_lora_rank,
+        qk_nope=c.qk_nope_head_dim,
+        qk_rope=c.qk_rope_head_dim,
+        v_head=c.v_head_dim,
+        vocab=c.vocab_size,
+        experts=c.n_routed_experts if moes else 0,
+        top_k=c.num_experts_per_tok if moes else 0,
+        expert_width=c.moe_intermediate_size if moes else 0,
+        n_group=c.n_group,
+        norm_topk=c.norm_topk_prob,
+        routed_scale=c.routed_scaling_factor,
+        softmax_scale=c.softmax_scale,
+        eps=c.rms_norm_eps,
+        latent_eps=LATENT_NORM_EPS,
+        rotary=rotary,
+        mode=mode,
+    )
+
+
+class FusedDecode:
+    """Holds the addresses of a model's weights and runs one token of B sequences through all layers."""
+
+    def __init__(self, model: Transformer, sizes: Sizes):
+        self.model = [model]  # in a list, so that the module does not register its owner as a child
+        self.owned: list[Tensor] = []
+        layers = [self._layer(block) for block in model.layers]
+        self.plan = DecodePlan(sizes, layers, self._vector(model.norm.weight), _matrix(model.lm_head.weight))
+
+    def __call__(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:
+        """Logits [B, V]; writes one row of every layer's cache per sequence. The caller has reserved the room."""
+        model = self.model[0]
+        lengths = [state.length for state in states]
+        cos_TP, sin_TP = model.rotary.up_to(max(lengths) + 1)
+        caches_NP = np.array(
+            [[state.latents[i].data_ptr() for state in states] for i in range(len(model.layers))], np.int64
+        )
+        logits_BV = self.plan.step(
+            model.embed(ids_B).numpy(),
+            cos_TP[lengths].numpy(),
+            sin_TP[lengths].numpy(),
+            caches_NP,
+            np.array(lengths, np.int64),
+        )
+        return torch.from_numpy(logits_BV)
+
+    def _vector(self, weight: Tensor) -> int:
+        """Address of a float32 copy; norms are small, and the kernel reads them as they are used."""
+        self.owned.append(weight.detach().float().contiguous())
+        return self.owned[-1].data_ptr()
+
+    def _layer(self, block: Block) -> LayerWeights:
+        a, mlp = block.self_attn, block.mlp
+        has_lora = a.config.q_lora_rank is not None
+        dense = mlp.shared_experts if isinstance(mlp, MoE) else mlp
+        gate, up, down, inner = _swiglu(dense)
+        return LayerWeights(
+            input_norm=self._vector(block.input_layernorm.weight),
+            q_a=_matrix(a.q_a_proj.weight) if has_lora else None,
+            q_norm=self._vector(a.q_a_layernorm.weight) if has_lora else 0,
+            q_b=_matrix(a.q_b_proj.weight if has_lora else a.q_proj.weight),
+            kv_a=_matrix(a.kv_a_proj_with_mqa.weight),
+            kv_norm=self._vector(a.kv_a_layernorm.weight),
+            kv_b=_matrix(a.kv_b_proj.weight),
+            out=_matrix(a.o_proj.weight),
+            post_norm=self._vector(block.post_attention_layernorm.weight),
+            router=_matrix(mlp.gate.weight) if isinstance(mlp, MoE) else None,
+            bias=self._vector(mlp.gate.e_score_correction_bias) if isinstance(mlp, MoE) else 0,
+            gate=gate,
+            up=up,
+            down=down,
+            inner=inner,
+            experts=self._table(mlp) if isinstance(mlp, MoE) else 0,
+        )
+
+    def _table(self, moe: MoE) -> int:
+        assert isinstance(moe.experts, Int4Experts)
+        self.owned.append(moe.experts.table_E6.contiguous())
+        return self.owned[-1].data_ptr()
+
+
+def _matrix(weight: Tensor) -> Matrix:
+    return Matrix(weight.data_ptr(), weight.dtype == torch.bfloat16)
+
+
+def _swiglu(module: nn.Module | None) -> tuple[Matrix | None, Matrix | None, Matrix | None, int]:
+    """The three matrices of a dense feed-forward or shared expert and its inner width."""
+    if not isinstance(module, SwiGLU):
+        return None, None, None, 0
+    parts = (module.gate_proj.weight, module.up_proj.weight, module.down_proj.weight)
+    gate, up, down = (_matrix(weight) for weight in parts)
+    return gate, up, down, parts[0].shape[0]
