@@ -14,7 +14,7 @@ import numpy as np
 
 from perilune.kernels import decode_steps as steps
 from perilune.kernels import threads as team
-from perilune.kernels.int4_cpu import CHUNK, MODES, WORK_FLOATS, record_bytes, sort_pairs
+from perilune.kernels.int4_cpu import MODES, WORK_FLOATS, record_bytes, sort_pairs
 from perilune.kernels.jit import address, entry, fused, kernel
 from perilune.kernels.linear_cpu import chunk_rows, product
 from perilune.kernels.simd import pointer_i64
@@ -103,7 +103,7 @@ def _mlp(sync, phase, d, p, m, half, buf, local, table, ids_BK, weights_BK, pair
     used = sort_pairs(ids_BK, d[steps.E], pairs, start, active)
     if team.passed(sync, phase + 1):
         # Too late to trust the scores that were read: others do the rest of this layer.
-        team.finish(sync, phase + 2, 0, d[steps.D] // CHUNK)
+        team.finish(sync, phase + 2, 0, steps.closing_shares(d))
         return
     steps.open_experts(sync, phase + 1, d, buf, table_E6, pairs, start, active, used, work)
     weights = address(weights_BK)
@@ -187,7 +187,9 @@ class DecodePlan:
         s, (b, d) = self.sizes, x_BD.shape
         pairs = s.qk_rope // 2
         if d != s.hidden or cos_BP.shape != (b, pairs) or sin_BP.shape != (b, pairs):
-            raise ValueError(f"x {x_BD.shape}, cos {cos_BP.shape}, sin {sin_BP.shape} do not fit {s.hidden} and {pairs}")
+            raise ValueError(
+                f"x {x_BD.shape}, cos {cos_BP.shape}, sin {sin_BP.shape} do not fit {s.hidden} and {pairs}"
+            )
         if caches_LB.shape != (len(self._layers), b) or lengths_B.shape != (b,):
             raise ValueError(f"caches {caches_LB.shape} and lengths {lengths_B.shape} do not fit {b} sequences")
         logits_BV = np.empty((b, s.vocab), np.float32)
@@ -212,11 +214,10 @@ class DecodePlan:
         local = max(b * (widest + 2 * steps.CHUNK), steps.HEAD_GROUP * block, b * s.kv_lora_rank, s.experts) + 16
         rotary = {"none": 0, "interleaved": 1, "halves": 2}[s.rotary]
         records = (record_bytes(s.hidden, mode), record_bytes(s.expert_width, mode)) if s.experts else (0, 0)
-        return np.array(
-            [b, s.hidden, s.heads, s.q_lora_rank, s.kv_lora_rank, s.qk_nope, s.qk_rope, s.v_head, s.experts, s.top_k]
-            + [s.expert_width, s.vocab, len(self._layers), rotary, s.norm_topk, mode, *records, parts, block, local],
-            np.int64,
-        )
+        widths = (s.hidden, s.heads, s.q_lora_rank, s.kv_lora_rank, s.qk_nope, s.qk_rope, s.v_head)
+        experts = (s.experts, s.top_k, s.expert_width)
+        kinds = (s.vocab, len(self._layers), rotary, s.norm_topk, mode)
+        return np.array([b, *widths, *experts, *kinds, *records, parts, local], np.int64)
 
     def _buffers(self, d: np.ndarray, x: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One allocation cut into the buffers that threads share; x and the logits come from outside."""

@@ -1,8 +1,8 @@
 """The phases of one fused decode step, each run by every thread of the team; see decode_cpu.py for the plan.
 
-B sequences · D model width · H heads · N nope and R rope width · L latent rank · W = L + R · V value width · E experts.
+B sequences · D model width · H heads · N nope and R rope width · L latent rank · V value width · E experts.
 A phase's chunks are claimed by whoever is free; what is cheap (norms, routing) every thread repeats for itself.
-All tensors are addresses; `d` holds the sizes, `p` the float parameters, `m` a layer's matrices, `half` their bf16 flags.
+Tensors are addresses; `d` holds the sizes, `p` float parameters, `m` a layer's matrices, `half` their bf16 flags.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from perilune.kernels import threads as team
-from perilune.kernels.int4_cpu import CHUNK, FEW, down, gate_up, pack_row, prefetch_rows
+from perilune.kernels.int4_cpu import CHUNK, down, gate_up, pack_row, run_length
 from perilune.kernels.jit import address, entry, kernel
 from perilune.kernels.linear_cpu import chunk_rows, product
 from perilune.kernels.mix import mix_rows, rms_norm, softmax_block
@@ -19,8 +19,8 @@ from perilune.kernels.vector import add_scaled, sigmoid, swiglu
 
 # Sizes.
 (
-    B, D, H, Q_RANK, L, N, R, V, E, TOP_K, F, VOCAB, LAYERS, ROTARY, NORM_TOPK, MODE, X_BYTES, H_BYTES, PARTS, BLOCK, LOCAL
-) = range(21)  # fmt: skip
+    B, D, H, Q_RANK, L, N, R, V, E, TOP_K, F, VOCAB, LAYERS, ROTARY, NORM_TOPK, MODE, X_BYTES, H_BYTES, PARTS, LOCAL
+) = range(20)  # fmt: skip
 # Float parameters.
 EPS, LATENT_EPS, SOFTMAX_SCALE, ROUTED_SCALE = range(4)
 # Matrices of a layer; GATE, UP, DOWN are the dense layer's or the shared expert's, INNER their width.
@@ -75,7 +75,9 @@ def project(sync, phase, d, p, m, half, buf, local, table):
             product(half[matrix] == 1, m[matrix] + r * q_size, n, table, b, width, target + 4 * r, 4 * q_width)
         else:
             r = (chunk - q_chunks) * rows
-            product(half[KV_A] == 1, m[KV_A] + r * kv_size, min(rows, kv - r), table, b, width, buf[KVA] + 4 * r, 4 * kv)
+            product(
+                half[KV_A] == 1, m[KV_A] + r * kv_size, min(rows, kv - r), table, b, width, buf[KVA] + 4 * r, 4 * kv
+            )
         done += 1
         chunk = team.claim(sync, phase)
     team.finish(sync, phase, done, total)
@@ -269,50 +271,65 @@ def route(d, p, m, scores, ids_BK, weights_BK, work):
 @kernel
 def open_experts(sync, phase, d, buf, table_E6, pairs, start, active, used, work):
     """Hidden rows of every chosen expert."""
-    rows, done = d[F] // CHUNK, 0
-    total = used * rows
-    chunk = team.claim(sync, phase)
-    while chunk < total:
-        a, row = chunk // rows, chunk % rows * CHUNK
-        entry = table_E6[active[a]]
-        x, hidden = buf[PACKED], buf[HIDDEN]
-        gate_up(
-            d[MODE], row, pairs, start[a], start[a + 1], d[TOP_K], x, d[X_BYTES], entry, d[D], d[F], hidden, d[H_BYTES], work
-        )
+    rows, x, h, x_bytes, h_bytes = d[F] // CHUNK, buf[PACKED], buf[HIDDEN], d[X_BYTES], d[H_BYTES]
+    run = run_length(d[D], used * rows)
+    shares = (rows + run - 1) // run
+    total, done = used * shares, 0
+    share = team.claim(sync, phase)
+    while share < total:
+        a, begin = share // shares, share % shares * run
+        first, last, entry = start[a], start[a + 1], table_E6[active[a]]
+        for chunk in range(begin, min(begin + run, rows)):
+            row = chunk * CHUNK
+            gate_up(d[MODE], row, pairs, first, last, d[TOP_K], x, x_bytes, entry, d[D], d[F], h, h_bytes, work)
         done += 1
-        chunk = team.claim(sync, phase)
+        share = team.claim(sync, phase)
     team.finish(sync, phase, done, total)
 
 
 @kernel
 def close_experts(sync, phase, d, m, half, buf, local, table, table_E6, pairs, start, active, used, weights, work):
-    """x += experts (ascending) + shared expert, in chunks of rows."""
-    b, width, inner, total, done = d[B], d[D], m[INNER], d[D] // CHUNK, 0
+    """x += experts (ascending) + shared expert, in runs of chunks of rows."""
+    b, inner, rows, done = d[B], m[INNER], d[D] // CHUNK, 0
+    run = run_length(d[F], rows)
+    total, out, h, h_bytes = closing_shares(d), buf[MOE], buf[HIDDEN], d[H_BYTES]
     for i in range(b):
         poke_i64(table + 8 * i, buf[INNER_H] + i * inner * 4)
-    chunk = team.claim(sync, phase)
-    while chunk < total:
-        row = chunk * CHUNK
+    share = team.claim(sync, phase)
+    while share < total:
+        begin, end = share * run, min(share * run + run, rows)
         for i in range(b):
-            for j in range(CHUNK):
-                poke_f32(buf[MOE] + (i * width + row + j) * 4, np.float32(0))
+            for j in range(begin * CHUNK, end * CHUNK):
+                poke_f32(out + (i * d[D] + j) * 4, np.float32(0))
         for a in range(used):
-            if a + 1 < used and len(pairs) <= FEW * used:
-                prefetch_rows(table_E6[active[a + 1], 4], table_E6[active[a + 1], 5], row, d[F])
-            entry, slots = table_E6[active[a]], d[TOP_K]
-            hidden, out = buf[HIDDEN], buf[MOE]
-            down(
-                d[MODE], row, pairs, start[a], start[a + 1], slots, weights, entry, width, d[F], hidden, d[H_BYTES], out, work
-            )
-        if inner:
-            size = (2 if half[DOWN] else 4) * inner
-            product(half[DOWN] == 1, m[DOWN] + row * size, CHUNK, table, b, inner, local, 4 * CHUNK)
-        for i in range(b):
-            for j in range(CHUNK):
-                at, y = (i * width + row + j) * 4, np.float32(0)
-                if inner:
-                    y = peek_f32(local + (i * CHUNK + j) * 4)
-                poke_f32(buf[X] + at, peek_f32(buf[X] + at) + (peek_f32(buf[MOE] + at) + y))
+            first, last, entry = start[a], start[a + 1], table_E6[active[a]]
+            for chunk in range(begin, end):
+                row = chunk * CHUNK
+                down(d[MODE], row, pairs, first, last, d[TOP_K], weights, entry, d[D], d[F], h, h_bytes, out, work)
+        for chunk in range(begin, end):
+            add_shared(chunk * CHUNK, d, m, half, buf, local, table)
         done += 1
-        chunk = team.claim(sync, phase)
+        share = team.claim(sync, phase)
     team.finish(sync, phase, done, total)
+
+
+@kernel
+def closing_shares(d):
+    """How many shares `close_experts` has; it depends on sizes alone."""
+    run = run_length(d[F], d[D] // CHUNK)
+    return (d[D] // CHUNK + run - 1) // run
+
+
+@kernel
+def add_shared(row, d, m, half, buf, local, table):
+    """x += routed + shared for CHUNK rows of each sequence."""
+    b, width, inner = d[B], d[D], m[INNER]
+    if inner:
+        size = (2 if half[DOWN] else 4) * inner
+        product(half[DOWN] == 1, m[DOWN] + row * size, CHUNK, table, b, inner, local, 4 * CHUNK)
+    for i in range(b):
+        for j in range(CHUNK):
+            at, y = (i * width + row + j) * 4, np.float32(0)
+            if inner:
+                y = peek_f32(local + (i * CHUNK + j) * 4)
+            poke_f32(buf[X] + at, peek_f32(buf[X] + at) + (peek_f32(buf[MOE] + at) + y))

@@ -14,7 +14,7 @@ import numpy as np
 
 from perilune.kernels import threads as team
 from perilune.kernels.jit import address, entry, kernel
-from perilune.kernels.simd import poke_i64, prefetch_range
+from perilune.kernels.simd import poke_i64
 from perilune.kernels.tiles import int4_float_tile, int4_int8_tile
 from perilune.kernels.vector import add_scaled, clear_groups, pack_float, pack_int8, swiglu
 
@@ -22,8 +22,6 @@ GROUP = 32
 MODES = {"float": 0, "int8": 1}
 # Rows of one chunk of work: one activation group, so that whoever computes it can also pack it.
 CHUNK = 32
-# Up to so many rows an expert is bound by memory.
-FEW = 2
 # Activation rows that go through a chunk of weights together.
 SLAB = 32
 
@@ -136,10 +134,9 @@ def sort_pairs(ids_TK, experts: int, pair_P, start_A, active_A):
 
 
 @kernel
-def prefetch_rows(words, scales, row, k):
-    """Ask for CHUNK rows of a matrix: the pieces are too short for the hardware to see a stream."""
-    prefetch_range(words + row * (k // 2), CHUNK * (k // 2))
-    prefetch_range(scales + row * (k // 16), CHUNK * (k // 16))
+def run_length(k, chunks):
+    """Neighbouring chunks to take at once: short rows need it to form a stream; a few shares must remain."""
+    return max(1, min((1 << 15) // (CHUNK * k // 2), chunks // 4))
 
 
 @kernel
@@ -147,9 +144,6 @@ def gate_up(mode, row, pairs, first, last, slots, x, x_bytes, entry, d, f, hidde
     """SwiGLU of CHUNK hidden rows for the sorted pairs first … last − 1, packed into their hidden records."""
     base = address(work)
     gate, up, table = base, base + SLAB * 128, base + 2 * SLAB * 128
-    if last - first <= FEW:
-        prefetch_rows(entry[0], entry[1], row, d)
-        prefetch_rows(entry[2], entry[3], row, d)
     for begin in range(first, last, SLAB):
         count = min(SLAB, last - begin)
         for c in range(count):
@@ -200,33 +194,40 @@ def _ffn_thread(mode, x_TD, pairs, start, active, used, slots, weights_P, table_
         chunk = team.claim(sync, 0)
     team.finish(sync, 0, done, t_count)
 
-    done, total = 0, used * (f // CHUNK)
-    chunk = team.claim(sync, 1)
-    while chunk < total:
-        a, row = chunk // (f // CHUNK), chunk % (f // CHUNK) * CHUNK
-        entry = table_E6[active[a]]
-        gate_up(mode, row, pairs, start[a], start[a + 1], slots, x, x_bytes, entry, d, f, h, h_bytes, work)
+    rows = f // CHUNK
+    run = run_length(d, used * rows)
+    shares = (rows + run - 1) // run
+    done, total = 0, used * shares
+    share = team.claim(sync, 1)
+    while share < total:
+        a, begin = share // shares, share % shares * run
+        first, last, entry = start[a], start[a + 1], table_E6[active[a]]
+        for chunk in range(begin, min(begin + run, rows)):
+            row = chunk * CHUNK
+            gate_up(mode, row, pairs, first, last, slots, x, x_bytes, entry, d, f, h, h_bytes, work)
         done += 1
-        chunk = team.claim(sync, 1)
+        share = team.claim(sync, 1)
     team.finish(sync, 1, done, total)
 
-    done, total = 0, d // CHUNK
-    chunk = team.claim(sync, 2)
-    while chunk < total:
-        row = chunk * CHUNK
-        out_TD[:, row : row + CHUNK] = 0
+    rows = d // CHUNK
+    run = run_length(f, rows)
+    done, total = 0, (rows + run - 1) // run
+    share = team.claim(sync, 2)
+    while share < total:
         for a in range(used):
-            if a + 1 < used and len(pairs) <= FEW * used:
-                prefetch_rows(table_E6[active[a + 1], 4], table_E6[active[a + 1], 5], row, f)
-            entry = table_E6[active[a]]
-            down(mode, row, pairs, start[a], start[a + 1], slots, weights, entry, d, f, h, h_bytes, out, work)
+            first, last, entry = start[a], start[a + 1], table_E6[active[a]]
+            for chunk in range(share * run, min(share * run + run, rows)):
+                row = chunk * CHUNK
+                down(mode, row, pairs, first, last, slots, weights, entry, d, f, h, h_bytes, out, work)
         done += 1
-        chunk = team.claim(sync, 2)
+        share = team.claim(sync, 2)
     team.finish(sync, 2, done, total)
 
 
 @entry(parallel=True)
-def _ffn_fork(threads, mode, x_TD, pairs, start, active, used, slots, weights_P, table_E6, f, packed, hidden, out_TD, sync):
+def _ffn_fork(
+    threads, mode, x_TD, pairs, start, active, used, slots, weights_P, table_E6, f, packed, hidden, out_TD, sync
+):
     for _ in numba.prange(threads):
         _ffn_thread(
             mode, x_TD, pairs, start, active, used, slots, weights_P, table_E6, f, packed, hidden, out_TD, address(sync)
@@ -268,7 +269,21 @@ def expert_ffn(
     packed = np.empty((len(x_TD), record_bytes(d, number)), np.uint8)
     hidden = np.empty((ids_TK.size, record_bytes(f, number)), np.uint8)
     sync = team.sync_words(3)
-    args = (number, x_TD, pairs, start, active, used, slots, weights_TK.reshape(-1), table_E6, f, packed, hidden, out_TD)
+    args = (
+        number,
+        x_TD,
+        pairs,
+        start,
+        active,
+        used,
+        slots,
+        weights_TK.reshape(-1),
+        table_E6,
+        f,
+        packed,
+        hidden,
+        out_TD,
+    )
     with team.region() as threads:
         _ffn_fork(threads, *args, sync)
     return out_TD

@@ -12,7 +12,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core import config as numba_config
+from numba.core import config as _numba_config
+
+# Numba sets its settings as module attributes at run time, which type checkers cannot see.
+numba_config: Any = _numba_config
 
 
 def cache_folder() -> str:
@@ -34,7 +37,8 @@ _FOLDER = cache_folder()
 
 def kernel(function: Callable[..., Any]) -> Any:
     """A function for compiled code only: no Python entry, no cache of its own (its callers' machine code holds it)."""
-    return numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
 
 def fused(function: Callable[..., Any]) -> Any:
@@ -60,6 +64,6 @@ def entry(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
 
 
 @kernel
-def address(array: Any) -> int:
+def address(array: Any) -> Any:
     """Where an array begins, as int64: the unsigned number Numba gives would compile every callee a second time."""
-    return np.int64(array.ctypes.data)  # type: ignore[return-value]
+    return np.int64(array.ctypes.data)

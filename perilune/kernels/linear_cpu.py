@@ -43,7 +43,7 @@ def _tile(rows, bf16, w, stride, table, k, out, out_stride):
 
 @kernel
 def product(bf16, w, rows, table, count, k, out, out_stride):
-    """`rows` weight rows times `count` activation rows (addresses in `table`); sums of row c at out + c · out_stride."""
+    """`rows` weight rows times the `count` rows listed in `table`; sums of row c go to out + c · out_stride."""
     stride = k * 2 if bf16 else k * 4
     c = 0
     while c < count:
@@ -135,7 +135,17 @@ def linear(x_TD: np.ndarray, w_ND: np.ndarray) -> np.ndarray:
     bf16 = w_ND.dtype == np.uint16
     columns = min(t, max(4, _CACHED_BYTES // (4 * k) // 4 * 4))
     sync = team.sync_words(1)
-    args = (bf16, w_ND.ctypes.data, n, x_TD.ctypes.data, t, k, out_TN.ctypes.data, chunk_rows(n, k * (2 if bf16 else 4)), columns)
+    args = (
+        bf16,
+        w_ND.ctypes.data,
+        n,
+        x_TD.ctypes.data,
+        t,
+        k,
+        out_TN.ctypes.data,
+        chunk_rows(n, k * (2 if bf16 else 4)),
+        columns,
+    )
     with team.region() as threads:
         _linear_fork(threads, *args, sync)
     return out_TN

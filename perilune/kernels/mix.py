@@ -6,10 +6,9 @@
 from typing import Any
 
 from llvmlite import ir
-from numba.extending import intrinsic
 
 from perilune.kernels.jit import kernel
-from perilune.kernels.simd import F32, V16F, V16H, Emitter, constant, emit_shared
+from perilune.kernels.simd import F32, V16F, V16H, Emitter, constant, emit_shared, instruction
 from perilune.kernels.vector import exp
 
 
@@ -33,7 +32,7 @@ def _mix_tile(columns: int, vectors: int, bf16: bool) -> Any:
             for v in range(vectors):
                 e.store(sums[c * vectors + v], e.b.add(out, e.b.mul(out_stride, e.i64(c))), 64 * v)
 
-    @intrinsic
+    @instruction
     def tile(typing: Any, rows: Any, stride: Any, p: Any, p_stride: Any, n: Any, out: Any, out_stride: Any) -> Any:
         return emit_shared(f"mix_{columns}_{vectors}_{bf16:d}", 7, write)
 
@@ -88,7 +87,7 @@ def _sum16(e: Emitter, vector: Any) -> Any:
     return e.b.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
-@intrinsic
+@instruction
 def rms_norm(typing: Any, x: Any, weight: Any, out: Any, count: Any, eps: Any) -> Any:
     """out = x / sqrt(mean(x²) + eps) · weight, all float32; `eps` is an address."""
 
@@ -119,7 +118,7 @@ def rms_norm(typing: Any, x: Any, weight: Any, out: Any, count: Any, eps: Any) -
     return emit_shared("rms_norm", 5, write)
 
 
-@intrinsic
+@instruction
 def softmax_block(typing: Any, x: Any, count: Any, out: Any) -> Any:
     """Replace x by exp(x − max); out[0] = max, out[1] = sum of the new x. Reads and writes whole 16s of x."""
 

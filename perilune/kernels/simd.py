@@ -154,6 +154,11 @@ class Emitter:
         return phi
 
 
+def instruction(generate: Callable[..., Any]) -> Any:
+    """Numba's `intrinsic`, for type checkers: the first parameter of the function is not part of a call."""
+    return intrinsic(generate)
+
+
 def emit(count: int, write: Callable[..., Any], result: Any = types.void) -> Any:
     """An instruction for compiled code that takes `count` int64 numbers; `write(emitter, *args)` emits its body."""
 
@@ -182,23 +187,7 @@ def emit_shared(name: str, count: int, write: Callable[..., Any]) -> Any:
     return types.void(*[types.int64] * count), generate
 
 
-@intrinsic
-def prefetch_range(typing: Any, address: Any, size: Any) -> Any:
-    """Ask for `size` bytes that are needed soon, into the second-level cache."""
-
-    def write(e: Emitter, address: Any, size: Any) -> None:
-        hints = [ir.Constant(I32, v) for v in (0, 2, 1)]
-
-        def line(index: Any, _: list[Any]) -> list[Any]:
-            e.call("llvm.prefetch.p0", ir.VoidType(), [e.at(address, e.b.shl(index, e.i64(6))), *hints])
-            return []
-
-        e.loop(e.b.ashr(e.b.add(size, e.i64(63)), e.i64(6)), [], line)
-
-    return emit(2, write)
-
-
-@intrinsic
+@instruction
 def fetch_add(typing: Any, address: Any, amount: Any) -> Any:
     """Atomic add to an int64; returns the value before."""
 
@@ -208,7 +197,7 @@ def fetch_add(typing: Any, address: Any, amount: Any) -> Any:
     return emit(2, write, types.int64)
 
 
-@intrinsic
+@instruction
 def raise_to(typing: Any, address: Any, value: Any) -> Any:
     """Atomic maximum of an int64 and a value."""
 
@@ -218,7 +207,7 @@ def raise_to(typing: Any, address: Any, value: Any) -> Any:
     return emit(2, write)
 
 
-@intrinsic
+@instruction
 def load_acquire(typing: Any, address: Any) -> Any:
     """Atomic read of an int64."""
 
@@ -228,7 +217,7 @@ def load_acquire(typing: Any, address: Any) -> Any:
     return emit(1, write, types.int64)
 
 
-@intrinsic
+@instruction
 def relax(typing: Any) -> Any:
     """A short pause inside a waiting loop."""
 
@@ -239,7 +228,7 @@ def relax(typing: Any) -> Any:
     return emit(0, write)
 
 
-@intrinsic
+@instruction
 def yield_core(typing: Any) -> Any:
     """Let another thread of this machine have the core."""
 
@@ -251,7 +240,7 @@ def yield_core(typing: Any) -> Any:
 
 
 def _scalar(kind: ir.Type, numba_type: Any) -> tuple[Any, Any]:
-    @intrinsic
+    @instruction
     def peek(typing: Any, address: Any) -> Any:
         """Read one number at an address."""
 
@@ -260,7 +249,7 @@ def _scalar(kind: ir.Type, numba_type: Any) -> tuple[Any, Any]:
 
         return emit(1, write, numba_type)
 
-    @intrinsic
+    @instruction
     def poke(typing: Any, address: Any, value: Any) -> Any:
         """Write one number at an address."""
 
@@ -277,7 +266,7 @@ peek_f32, poke_f32 = _scalar(F32, types.float32)
 peek_i64, poke_i64 = _scalar(I64, types.int64)
 
 
-@intrinsic
+@instruction
 def pointer_i64(typing: Any, address: Any) -> Any:
     """An address as the pointer that `numba.carray` takes."""
 

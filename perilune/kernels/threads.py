@@ -12,9 +12,8 @@ from contextlib import contextmanager
 
 import numba
 import numpy as np
-from numba.core import config as numba_config
 
-from perilune.kernels.jit import kernel
+from perilune.kernels.jit import kernel, numba_config
 from perilune.kernels.simd import fetch_add, load_acquire, raise_to, relax, yield_core
 
 # "Claimed" and "done" lie in different cache lines, so that waiting threads do not disturb claims.

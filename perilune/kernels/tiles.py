@@ -13,11 +13,9 @@ Packed activations for INT4 weights, one record per 32 · n elements (a weight b
 from typing import Any
 
 from llvmlite import ir
-from numba.extending import intrinsic
 
 from perilune.kernels.simd import (
     F32,
-    I8,
     I16,
     I32,
     I64,
@@ -29,13 +27,12 @@ from perilune.kernels.simd import (
     Emitter,
     constant,
     emit_shared,
+    instruction,
 )
 
 V4H = ir.VectorType(I16, 4)
 # Which of the 64 bytes (or of a zero vector after them) makes a float32 scale of four bf16 repeated 16 times.
-_SCALE_BYTES = [
-    index for g in range(4) for _ in range(4) for index in (64, 64, 16 * g + 2 * g, 16 * g + 2 * g + 1)
-]
+_SCALE_BYTES = [index for g in range(4) for _ in range(4) for index in (64, 64, 16 * g + 2 * g, 16 * g + 2 * g + 1)]
 
 
 def _finish(e: Emitter, sums: list[Any], rows: int, columns: int, out: Any, out_stride: Any) -> None:
@@ -110,7 +107,7 @@ def dense_tile(rows: int, bf16: bool) -> Any:
             sums += e.loop(some, part, lambda _, state: step(whole, state, mask))
         _finish(e, sums, rows, columns, out, out_stride)
 
-    @intrinsic
+    @instruction
     def tile(typing: Any, w: Any, w_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any) -> Any:
         return emit_shared(f"dense_{bf16:d}_{rows}", 6, write)
 
@@ -225,7 +222,7 @@ def _spread_scales(e: Emitter, halves: Any) -> Any:
 
 
 def _int4_intrinsic(name: str, write: Any) -> Any:
-    @intrinsic
+    @instruction
     def tile(
         typing: Any, w: Any, w_stride: Any, s: Any, s_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any
     ) -> Any:

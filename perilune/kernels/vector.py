@@ -3,9 +3,8 @@
 from typing import Any
 
 from llvmlite import ir
-from numba.extending import intrinsic
 
-from perilune.kernels.simd import F32, I16, I32, V16B, V16F, V16H, V16I, Emitter, constant, emit
+from perilune.kernels.simd import F32, I16, I32, V16B, V16F, V16H, V16I, Emitter, constant, emit, instruction
 
 V4I, V4F = ir.VectorType(I32, 4), ir.VectorType(F32, 4)
 # exp(r) on |r| ≤ ln 2 / 2 as 1 + r + r² · p(r); largest relative error about 1e-7.
@@ -45,7 +44,7 @@ def _silu(e: Emitter, x: Any) -> Any:
     return e.b.fdiv(x, e.b.fadd(one, exp(e, e.b.fneg(x))))
 
 
-@intrinsic
+@instruction
 def swiglu(typing: Any, gate: Any, up: Any, out: Any, count: Any) -> Any:
     """out[i] = silu(gate[i]) · up[i] for `count` float32 numbers."""
 
@@ -62,7 +61,7 @@ def swiglu(typing: Any, gate: Any, up: Any, out: Any, count: Any) -> Any:
     return emit(4, write)
 
 
-@intrinsic
+@instruction
 def sigmoid(typing: Any, x: Any, out: Any, count: Any) -> Any:
     """out[i] = 1 / (1 + exp(−x[i]))."""
 
@@ -81,7 +80,7 @@ def sigmoid(typing: Any, x: Any, out: Any, count: Any) -> Any:
     return emit(3, write)
 
 
-@intrinsic
+@instruction
 def pack_int8(typing: Any, x: Any, first: Any, count: Any, out: Any) -> Any:
     """Pack `count` groups of 32 at `x` as the groups first, first + 1, … of an "int8" record."""
 
@@ -136,7 +135,7 @@ def _offset(e: Emitter, even: Any, odd: Any) -> Any:
     return e.b.mul(total, constant(V4I, -8))
 
 
-@intrinsic
+@instruction
 def clear_groups(typing: Any, first: Any, count: Any, out: Any) -> Any:
     """Zero the padding groups of an "int8" record."""
 
@@ -154,7 +153,7 @@ def clear_groups(typing: Any, first: Any, count: Any, out: Any) -> Any:
     return emit(3, write)
 
 
-@intrinsic
+@instruction
 def pack_float(typing: Any, x: Any, first: Any, count: Any, out: Any) -> Any:
     """Pack `count` groups of 32 at `x` as the groups first, first + 1, … of a "float" record."""
 
@@ -172,7 +171,7 @@ def pack_float(typing: Any, x: Any, first: Any, count: Any, out: Any) -> Any:
     return emit(4, write)
 
 
-@intrinsic
+@instruction
 def add_scaled(typing: Any, out: Any, factor: Any, x: Any, count: Any) -> Any:
     """out[i] += factor · x[i] for `count` float32 numbers, a multiple of 16; `factor` is an address."""
 
@@ -189,7 +188,7 @@ def add_scaled(typing: Any, out: Any, factor: Any, x: Any, count: Any) -> Any:
     return emit(4, write)
 
 
-@intrinsic
+@instruction
 def widen(typing: Any, x: Any, out: Any, count: Any) -> Any:
     """bf16 numbers at `x` as float32 at `out`."""
 

@@ -1,0 +1,1 @@
+"""Hot loops on plain numbers and addresses: no modules, no files. Each has a plain twin that defines it."""
