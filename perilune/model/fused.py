@@ -28,7 +28,7 @@ READABLE = (torch.bfloat16, torch.float32)
 
 def fuse(model: Transformer) -> FusedDecode | None:
     """The fused step of a model opened for inference, or None where only the plain path can run."""
-    moes = [block.mlp for block in model.layers if isinstance(block.mlp, MoE)]
+    moes = [block.mlp for block in model.blocks if isinstance(block.mlp, MoE)]
     if any(not isinstance(moe.experts, Int4Experts) for moe in moes):
         return None
     weights = [w for w in model.parameters() if w.dim() == 2]
@@ -71,7 +71,7 @@ class FusedDecode:
     def __init__(self, model: Transformer, sizes: Sizes):
         self.model = [model]  # in a list, so that the module does not register its owner as a child
         self.owned: list[Tensor] = []
-        layers = [self._layer(block) for block in model.layers]
+        layers = [self._layer(block) for block in model.blocks]
         self.plan = DecodePlan(sizes, layers, self._vector(model.norm.weight), _matrix(model.lm_head.weight))
 
     def __call__(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:

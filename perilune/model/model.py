@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -71,6 +73,11 @@ class Transformer(nn.Module):
         # Set when a checkpoint is opened for inference; see fused.py.
         self.fused: FusedDecode | None = None
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers with their own type, which ModuleList hides."""
+        return cast(list[Block], list(self.layers))
+
     def embed(self, ids: Tensor) -> Tensor:
         return self.embed_tokens(ids)
 
@@ -107,7 +114,7 @@ class Transformer(nn.Module):
         state.reserve(ids_T.shape[0])
         cos_TP, sin_TP = self.rotary.up_to(end)
         x_TD = self.embed(ids_T)
-        for block, cache_SW in zip(self.layers, state.latents, strict=True):
+        for block, cache_SW in zip(self.blocks, state.latents, strict=True):
             x_TD = block.extend(x_TD, cos_TP[start:end], sin_TP[start:end], cache_SW, start)
         return self.logits(x_TD[-1:] if last_only else x_TD)
 
@@ -121,7 +128,7 @@ class Transformer(nn.Module):
         starts = [state.length for state in states]
         cos_TP, sin_TP = self.rotary.up_to(max(starts) + 1)
         x_BD = self.embed(ids_B)
-        for i, block in enumerate(self.layers):
+        for i, block in enumerate(self.blocks):
             caches = [state.latents[i] for state in states]
             x_BD = block.decode(x_BD, cos_TP[starts], sin_TP[starts], caches, starts)
         return self.logits(x_BD)

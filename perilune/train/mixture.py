@@ -35,9 +35,7 @@ def _items(name: str, root: Path) -> tuple[Item, ...]:
 @cache
 def _common(root: Path) -> frozenset[str]:
     """Words that the stories and the dialogues use."""
-    counts = count_words(
-        item.text or "" for name in ("stories_cc_by", "self_dialogue") for item in _items(name, root)
-    )
+    counts = count_words(item.text or "" for name in ("stories_cc_by", "self_dialogue") for item in _items(name, root))
     return frozenset(word for word, count in counts.items() if count >= 12)
 
 
@@ -97,11 +95,7 @@ def _generated(root: Path, rng: random.Random) -> Iterator[Document]:
             continue
         more = [family(rng.choices(names, weights)[0]).example(seed + i) for i in range(rng.randrange(1, 3))]
         seed += len(more)
-        same = [
-            e
-            for e in more
-            if not e.tools and e.thinking == first.thinking and e.messages[0]["role"] != "system"
-        ]
+        same = [e for e in more if not e.tools and e.thinking == first.thinking and e.messages[0]["role"] != "system"]
         yield conversation([first, *same])
 
 
@@ -115,9 +109,7 @@ def conversation(examples: list[Example]) -> Document:
     lost = kept != earlier
     thinking = examples[-1].thinking
     messages = (*kept, *examples[-1].messages)
-    return Document(
-        GENERATED, messages=messages, thinking=thinking, train_from=len(kept) if lost and thinking else 0
-    )
+    return Document(GENERATED, messages=messages, thinking=thinking, train_from=len(kept) if lost and thinking else 0)
 
 
 # Tokens are for a corpus of about 12 million; a shorter run sees every part in the same proportion.

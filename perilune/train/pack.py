@@ -159,9 +159,7 @@ def write_packed(
         "tokenizer_sha256": tokenizer.sha256,
         "seed": seed,
         "groups": groups,
-        "sources": {
-            name: {**asdict(tally), **_origin(name, root)} for name, tally in sorted(tallies.items())
-        },
+        "sources": {name: {**asdict(tally), **_origin(name, root)} for name, tally in sorted(tallies.items())},
         "task_weights": WEIGHTS,
         "cut_share": round(
             sum(t.cut_tokens for t in tallies.values()) / max(1, sum(t.tokens for t in tallies.values())), 5
@@ -182,13 +180,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tiktoken.model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--scale", type=float, default=1.0, help="share of the full corpus of about 12 million tokens"
-    )
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full corpus of about 12 million tokens")
     given = parser.parse_args()
-    index = write_packed(
-        given.out, Tokenizer.load(given.tokenizer), data_root(), seed=given.seed, scale=given.scale
-    )
+    index = write_packed(given.out, Tokenizer.load(given.tokenizer), data_root(), seed=given.seed, scale=given.scale)
     print(json.dumps({key: index[key] for key in ("groups", "cut_share")}, indent=1))
 
 

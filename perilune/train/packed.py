@@ -50,19 +50,13 @@ class Packed:
         directory = Path(directory)
         path = directory / INDEX
         if not path.is_file():
-            raise ConfigError(
-                f"{directory} holds no packed corpus ({INDEX} is missing): run the packing step first"
-            )
+            raise ConfigError(f"{directory} holds no packed corpus ({INDEX} is missing): run the packing step first")
         text = path.read_text()
         index = json.loads(text)
         if index.get("format") != FORMAT:
-            raise ConfigError(
-                f"{path} has format {index.get('format')!r}, this version reads {FORMAT}: pack again"
-            )
+            raise ConfigError(f"{path} has format {index.get('format')!r}, this version reads {FORMAT}: pack again")
         slots = index["context"] + 1
-        groups = {
-            name: _map(directory, name, about["rows"], slots) for name, about in index["groups"].items()
-        }
+        groups = {name: _map(directory, name, about["rows"], slots) for name, about in index["groups"].items()}
         return cls(index, groups, hashlib.sha256(text.encode()).hexdigest(), total_steps)
 
     @property
@@ -126,9 +120,7 @@ def _map(directory: Path, name: str, rows: int, slots: int) -> Group:
         expected = rows * slots * np.dtype(dtype).itemsize
         if not path.is_file() or path.stat().st_size != expected:
             raise ConfigError(f"{path} should hold {expected} bytes for {rows} rows of {slots}: pack again")
-        arrays.append(
-            np.memmap(path, dtype, "r", shape=(rows, slots)) if rows else np.zeros((0, slots), dtype)
-        )
+        arrays.append(np.memmap(path, dtype, "r", shape=(rows, slots)) if rows else np.zeros((0, slots), dtype))
     return Group(name, *arrays)
 
 
