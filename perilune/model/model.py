@@ -9,7 +9,6 @@ Legend: B batch, T tokens, D hidden, V vocabulary, W = kv_lora_rank + qk_rope_he
 from __future__ import annotations
 
 from itertools import pairwise
-
 from typing import cast
 
 import torch
