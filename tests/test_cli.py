@@ -117,7 +117,7 @@ def test_generate_prints_ids_where_there_is_no_tokenizer(tmp_path):
         (["chat", "hi", "--seed", "-1"], "seed must be"),
         (["chat", "hi", "--ram", "lots"], "16GiB"),
         (["chat", "hi", "--threads", "0"], "threads must be"),
-        (["chat", "hi", "--int4", "int3"], "int8, float"),
+        (["chat", "hi", "--int4", "int3"], "float, int8"),
         (["chat", "hi", "--max-tokens", "100000"], "context holds 512"),
         (["chat", " "], "nothing was asked"),
         (["generate", "--ids", "1,x"], "--ids takes token ids"),

@@ -126,3 +126,9 @@ def test_rates_leave_out_cached_tokens_and_the_first_one():
     assert usage.prefill_tokens_per_second == 3.0
     assert usage.decode_tokens_per_second == 2.0
     assert Usage(10).decode_tokens_per_second == 0.0
+
+
+def test_ignore_eos_drops_the_ends_of_a_reply():
+    assert Request((1,), SamplingParams(ignore_eos=True), frozenset({2})).stop_ids == frozenset()
+    with pytest.raises(RequestError, match="ignore_eos must be true or false"):
+        SamplingParams(ignore_eos=1)

@@ -40,8 +40,11 @@ class SamplingParams:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logprobs: int | None = None
+    ignore_eos: bool = False  # go on to max_tokens; for measuring and comparing
 
     def __post_init__(self) -> None:
+        if type(self.ignore_eos) is not bool:
+            raise RequestError(f"ignore_eos must be true or false, got {str(self.ignore_eos)[:40]!r}")
         _check_int("max_tokens", self.max_tokens, 1, MAX_NEW_TOKENS, none="no limit")
         _check_float("temperature", self.temperature, 0.0, MAX_TEMPERATURE, hint="0 is greedy")
         _check_float("top_p", self.top_p, 0.0, 1.0, above=True, hint="1 turns it off")
@@ -78,7 +81,8 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt_ids", token_ids(self.prompt_ids, "prompt_ids"))
-        object.__setattr__(self, "stop_ids", frozenset(token_ids(self.stop_ids, "stop_ids")))
+        ends = () if self.params.ignore_eos else self.stop_ids
+        object.__setattr__(self, "stop_ids", frozenset(token_ids(ends, "stop_ids")))
         if not self.prompt_ids:
             raise RequestError("the prompt is empty; it needs at least one token")
 
