@@ -15,7 +15,7 @@ MODEL_TYPES = ("kimi_k25", "kimi_k2", "deepseek_v3", "kimi_linear", "perilune")
 DTYPES = ("bfloat16", "float32", "float16")
 MAX_CONFIG_BYTES = 4 << 20
 # A table of expected tensors is built from these two, so their product is bounded.
-MAX_EXPERTS_IN_ALL = 1 << 20
+MAX_EXPERTS_IN_ALL = 1 << 17
 INT4_GROUP = 32
 
 PUBLISHED_IGNORE = (

@@ -19,7 +19,7 @@ MAX_LAYERS = 4096
 MAX_VOCAB = 1 << 24
 MAX_CONTEXT = 1 << 31
 TEXT_TYPES = ("kimi_k2", "deepseek_v3")
-ARCHITECTURE_STEMS = ("deepseekv3", "kimik2", "kimilinear", "perilune")
+TEXT_STEMS = ("deepseekv3", "kimik2")
 
 ARCHITECTURES = {
     "kimi_k25": "KimiK25ForConditionalGeneration",
@@ -27,6 +27,14 @@ ARCHITECTURES = {
     "deepseek_v3": "DeepseekV3ForCausalLM",
     "kimi_linear": "KimiLinearForCausalLM",
     "perilune": "PeriluneForCausalLM",
+}
+# How a fitting class name begins, whatever its head is called (and with or without underscores).
+ARCHITECTURE_STEMS: dict[str, tuple[str, ...]] = {
+    "kimi_k25": ("kimik25",),
+    "kimi_k2": TEXT_STEMS,
+    "deepseek_v3": TEXT_STEMS,
+    "kimi_linear": ("kimilinear",),
+    "perilune": ("perilune",),
 }
 
 
@@ -59,17 +67,23 @@ def _read_model_type(raw: dict[str, Any]) -> str:
     name = raw.get("model_type")
     if name not in MODEL_TYPES or not isinstance(name, str):
         raise ConfigError(f"model_type = {show_value(name)} is not known; it must be one of {', '.join(MODEL_TYPES)}")
-    architectures = raw.get("architectures")
-    if architectures is not None:
-        if not isinstance(architectures, list) or not all(isinstance(a, str) for a in architectures):
-            raise ConfigError(f"architectures = {show_value(architectures)} must be a list of names")
-        plain = [a.lower().replace("_", "") for a in architectures]
-        if plain and not any(a.startswith(ARCHITECTURE_STEMS) for a in plain):
-            raise ConfigError(
-                f"architectures = {show_value(architectures)} does not fit model_type {name!r}; "
-                f"expected {ARCHITECTURES[name]}"
-            )
+    _check_architectures(raw, name, "")
     return name
+
+
+def _check_architectures(raw: dict[str, Any], model_type: str, where: str) -> None:
+    """A class name that says another model than the model_type beside it is refused."""
+    architectures = raw.get("architectures")
+    if architectures is None:
+        return
+    if not isinstance(architectures, list) or not all(isinstance(a, str) for a in architectures):
+        raise ConfigError(f"{where}architectures = {show_value(architectures)} must be a list of names")
+    plain = [a.lower().replace("_", "") for a in architectures]
+    if plain and not any(a.startswith(ARCHITECTURE_STEMS[model_type]) for a in plain):
+        raise ConfigError(
+            f"{where}architectures = {show_value(architectures)} does not fit model_type {model_type!r}; "
+            f"expected {ARCHITECTURES[model_type]}"
+        )
 
 
 def _places(raw: dict[str, Any], model_type: str) -> list[tuple[str, dict[str, Any]]]:
@@ -86,6 +100,7 @@ def _places(raw: dict[str, Any], model_type: str) -> list[tuple[str, dict[str, A
             f"text_config.model_type = {show_value(inner)} does not fit model_type {model_type!r}; "
             f"it must be one of {', '.join(allowed)}"
         )
+    _check_architectures(text, inner or allowed[0], "text_config.")
     return [("text_config.", text), ("", raw)]
 
 

@@ -12,7 +12,10 @@ from perilune.errors import ConfigError
 
 def show_value(value: object, limit: int = 80) -> str:
     """A value as JSON-like text, cut to a bounded length so that a hostile file cannot flood the message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of too many digits, or nesting without end
+        text = f"a {type(value).__name__} that is too large to show"
     return text if len(text) <= limit else text[:limit] + "…"
 
 

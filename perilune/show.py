@@ -15,7 +15,7 @@ from rich.text import Text
 from perilune.config import ModelConfig
 from perilune.weights.files import Checkpoint, open_checkpoint
 from perilune.weights.header import DTYPE_BYTES, Kind, collector_off
-from perilune.weights.names import check_tensors, model_prefix
+from perilune.weights.names import check_tensors, is_extra_layer
 from perilune.weights.vision_names import VISION_PREFIXES
 
 CACHE_BYTES_PER_NUMBER = 2
@@ -133,10 +133,7 @@ def kind_of(name: str, config: ModelConfig) -> str:
         kind = "head"
     else:
         kind = "norms"
-    if config.num_nextn_predict_layers and name.startswith(layers := f"{model_prefix(config)}layers."):
-        number = int(name[len(layers) :].split(".", 1)[0])
-        return EXTRA if number >= config.num_hidden_layers else kind
-    return kind
+    return EXTRA if is_extra_layer(name, config) else kind
 
 
 def _count(config: ModelConfig, checkpoint: Checkpoint) -> list[tuple[str, str, Kind, int]]:
@@ -171,9 +168,10 @@ def human(number: float, unit: str = "", step: int = 1000) -> str:
     """1026408232448 → "1.03 T": three digits and a letter."""
     letters = ["", "K", "M", "B" if not unit else "G", "T"]
     index = 0
-    while number >= step and index < len(letters) - 1:
+    # 999.5 would be written with four digits, so it already takes the next letter.
+    while number >= step * 0.9995 and index < len(letters) - 1:
         number, index = number / step, index + 1
-    digits = f"{number:.0f}" if index == 0 else f"{number:.3g}"
+    digits = f"{number:.0f}" if index == 0 or number >= 999.5 else f"{number:.3g}"
     return f"{digits} {letters[index]}{unit}".strip()
 
 

@@ -141,7 +141,7 @@ def _write_tokenizer(config: ModelConfig, source: Path | None, out: Path) -> Non
             write_vocabulary(out, filler_tokens(ranks))
         return
     for name in TOKENIZER_FILES:
-        if (source / name).is_file():
+        if (source / name).is_file() and source.resolve() != out.resolve():
             shutil.copyfile(source / name, out / name)
 
 

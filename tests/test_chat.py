@@ -1,6 +1,7 @@
 """The chat template: published goldens, each rule by itself, the loss mask, and what is refused."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -361,3 +362,17 @@ def test_a_vocabulary_without_chat_tokens_is_refused():
     ranks = {bytes([byte]): byte for byte in range(256)}
     with pytest.raises(TokenizerError, match=r"no special token '<\|im_user\|>'"):
         render([USER], tokenizer=Tokenizer(ranks, {}))
+
+
+def test_very_many_parts_cost_no_more_than_their_text():
+    parts = [{"type": "text", "text": "0123456789"}] * 50_000
+    began = time.process_time()
+    text = text_of({"role": "user", "content": parts})
+    assert "".join(part["text"] for part in parts) in text
+    assert time.process_time() - began < 5
+
+
+def test_the_media_of_a_prompt_are_bounded_in_all():
+    media = [{"type": "image", "tokens": 60_000}] * 18
+    with pytest.raises(MessageError, match=r"media\[17\]: .* tokens in all"):
+        parts_text(*[{"type": "image"}] * 18, media=media)

@@ -52,6 +52,11 @@ def test_the_question_may_come_on_stdin(reciting):
     assert answer("chat", "-m", reciting, stdin="hello") == "xyz\n"
 
 
+def test_bytes_on_stdin_that_are_no_text_are_refused(reciting):
+    result = CliRunner().invoke(app, ["chat", "-m", reciting], input=b"hi \xff")
+    assert result.exit_code == 2 and "stdin is not utf-8 text" in result.stderr
+
+
 def test_json_has_the_whole_reply(reciting):
     reply = json.loads(answer("chat", "hello", "-m", reciting, "--json", "--temperature", "0"))
     assert (reply["reasoning"], reply["content"], reply["finish_reason"]) == ("abc", "xyz", "stop")
@@ -152,6 +157,11 @@ def test_synth_writes_what_show_reads(tmp_path):
     assert "tensors" in answer("synth", "tiny", "--layers", "2", "--seed", "1", "--out", out)
     assert json.loads(answer("show", out, "--json"))["layers"] == 2
     assert "no shape is called 'huge'" in refused("synth", "huge", "--out", str(tmp_path / "other"))
+
+
+def test_synth_does_not_read_a_neighbour_of_the_file_named(random, tmp_path):
+    refused("synth", f"{random}/other-config.json", "--out", str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_bench_prints_a_result_for_people_and_programs(random):

@@ -130,6 +130,9 @@ REFUSALS = {
     "not finite": ({"rms_norm_eps": float("inf")}, "rms_norm_eps"),
     "kv heads": ({"num_key_value_heads": 8}, "num_key_value_heads", "64"),
     "architecture": ({"architectures": ["LlamaForCausalLM"]}, "Llama"),
+    "architecture of another type": ({"architectures": ["KimiLinearForCausalLM"]}, "KimiLinear", "kimi_k2"),
+    "too many experts to list": ({"n_routed_experts": 1 << 15}, "n_routed_experts", "experts"),
+    "number too long to show": ({"vocab_size": 10**5000}, "vocab_size", "too large"),
     "model type": ({"model_type": "llama"}, "llama", "kimi_k25"),
     "no model type": ({"model_type": None}, "model_type"),
     "scoring": ({"scoring_func": "softmax"}, "scoring_func", "softmax", "sigmoid"),
@@ -170,6 +173,15 @@ def test_text_and_top_level_must_agree():
     refused(published("k2.6") | {"hidden_size": 64}, "text_config.hidden_size", "7168", "64")
     refused(published("k2.6") | {"tie_word_embeddings": True}, "tie_word_embeddings")
     refused(published("k2.6") | {"text_config": {"model_type": "llama"}}, "text_config.model_type")
+
+
+def test_an_architecture_fits_the_model_type_beside_it():
+    raw = published("k2.6")
+    native = raw | {"architectures": ["Kimi_K25ForConditionalGeneration"]}
+    assert ModelConfig.from_dict(native) == ModelConfig.preset("k2.6")
+    refused(raw | {"architectures": ["DeepseekV3ForCausalLM"]}, "architectures", "kimi_k25")
+    raw["text_config"]["architectures"] = ["LlamaForCausalLM"]
+    refused(raw, "text_config.architectures", "Llama")
 
 
 @pytest.mark.parametrize("layers", [[1, 2], [0], list(range(1, 28)), [1, 1], "all", [1.0]])

@@ -156,6 +156,22 @@ def test_cancelling_a_waiting_request():
     assert len(list(one.follow(first))) == 16 and second.tokens == []
 
 
+def test_cancelling_inside_a_step_waits_for_its_end():
+    one = engine(prefix_cache=PrefixCache())
+    lost, other = one.submit(request(20, 0)), one.submit(request(20, 1))
+    decode = one.runner.decode
+
+    def collect_then_decode(ids, states):  # what a garbage collection does to a stream that nobody holds
+        one.cancel(lost)
+        return decode(ids, states)
+
+    one.runner.decode = collect_then_decode
+    while one.has_work:
+        one.step()
+    assert lost.finish_reason == "cancelled" and [t.id for t in other.tokens] == reply(engine(), request(20, 1))
+    assert all(entry.ids.size == entry.state.length for entry in one.prefix_cache._entries)
+
+
 def test_closing_the_stream_cancels():
     one = engine()
     stream = one.stream(request(max_tokens=400))

@@ -123,6 +123,7 @@ LIES = {
     "true in shape": ("a", {"shape": [True, 6]}),
     "huge shape": ("a", {"shape": [1 << 40, 1 << 40]}),
     "product that wraps": ("a", {"shape": [1 << 32, 1 << 32, 6]}),
+    "giant but empty": ("a", {"shape": [0, 1 << 40, 1 << 40], "data_offsets": [0, 0]}),
     "many dimensions": ("a", {"shape": [1] * 4000 + [6]}),
     "negative offset": ("a", {"data_offsets": [-24, 0]}),
     "offset beyond the file": ("c", {"data_offsets": [32, 4000]}),

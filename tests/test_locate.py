@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from tiny_models import tiny_transformer, write_model
 
 from perilune.api.locate import (
@@ -29,6 +30,17 @@ def test_a_file_and_an_empty_directory_are_no_model(tmp_path):
         find_model(tmp_path / "model.safetensors")
     with pytest.raises(ConfigError, match=r"has no config\.json"):
         find_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-this-name/x", "a\0b"], ids=["long", "user", "null"])
+def test_an_impossible_name_is_a_missing_model(name):
+    with pytest.raises(ConfigError, match="there is no model"):
+        find_model(name)
+
+
+def test_something_else_is_no_name():
+    with pytest.raises(ConfigError, match="a path or a bundled name, got NoneType"):
+        find_model(None)
 
 
 def test_a_directory_is_found_by_path_or_text(tmp_path):
@@ -62,6 +74,10 @@ def test_other_sizes_are_refused_with_an_example(text):
 def test_threads_are_bounded_by_the_machine(threads):
     with pytest.raises(RequestError, match="threads must be an integer from 1 to"):
         use_threads(threads)
+
+
+def test_the_device_may_be_torchs_own():
+    check_device(torch.device("cpu"))
 
 
 def test_other_devices_are_refused_with_what_works():

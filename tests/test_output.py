@@ -6,8 +6,9 @@ import io
 
 from rich.console import Console
 
-from perilune.cli.output import Progress, footer, plain, timings_json
+from perilune.cli.output import Progress, footer, plain, show_deltas, timings_json
 from perilune.engine.types import Usage
+from perilune.text.reply import Delta
 
 
 def shown(terminal: bool) -> str:
@@ -34,3 +35,9 @@ def test_the_footer_says_why_a_reply_is_short():
     assert footer(usage, "length").plain.endswith("cut at the length limit")
     assert footer(usage, "stop").plain == "5 tokens · 2.0 tokens/s · prompt 10 (4 cached)"
     assert timings_json(usage)["prefill_tokens_per_second"] == 6.0
+
+
+def test_a_reply_keeps_its_tabs_in_a_file():
+    console = Console(file=io.StringIO(), width=40)
+    show_deltas([Delta("reasoning", "?"), Delta("content", "all:\n"), Delta("content", "\tmake " + "x" * 60)], console)
+    assert console.file.getvalue() == "all:\n\tmake " + "x" * 60 + "\n"

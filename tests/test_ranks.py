@@ -94,6 +94,7 @@ def test_a_config_without_a_table_leaves_the_published_names(tmp_path):
         (added({str(BASE + 256): {"content": "a"}}), "must be"),
         (added({str(BASE): {}}), "no text `content`"),
         (added({str(BASE): {"content": ""}}), "1 to 256 characters"),
+        (added({str(BASE): {"content": "\ud800"}}), "lone surrogate"),
         (added({str(BASE): {"content": "a"}, str(BASE + 1): {"content": "a"}}), "used for two ids"),
         (added({str(BASE): {"content": f"<|reserved_token_{BASE + 1}|>"}}), "reserved name of another id"),
     ],

@@ -62,16 +62,16 @@ def test_ctrl_c_at_the_prompt_does_not_leave():
 
 def test_ctrl_c_stops_a_reply_and_keeps_the_session():
     one = session("hello", "again")
-    printed, original = [], one.console.print
+    file, interrupted = one.console.file, []
+    original = file.write
 
-    def interrupt_once(*args, **kwargs):
-        original(*args, **kwargs)
-        printed.append(args)
-        if any(str(arg) == "y" for arg in args) and not getattr(one, "interrupted", False):
-            one.interrupted = True
+    def interrupt_once(text):
+        original(text)
+        if text == "y" and not interrupted:
+            interrupted.append(text)
             raise KeyboardInterrupt
 
-    one.console.print = interrupt_once
+    file.write = interrupt_once
     one.run()
     assert one.messages[1]["content"] == "xy" and one.messages[3]["content"] == "xyz"
     assert "stopped" in one.console.shown

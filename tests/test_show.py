@@ -80,10 +80,21 @@ def test_extra_prediction_layers_and_vision_are_kept_apart():
     config = replace(ModelConfig.preset("k2.6"), num_nextn_predict_layers=1)
     assert kind_of("language_model.model.layers.61.mlp.experts.0.up_proj.weight", config) == "extra prediction layers"
     assert kind_of("vision_tower.encoder.blocks.0.norm0.weight", config) == "vision"
+    assert kind_of("language_model.model.layers.x.rotary_emb.inv_freq", config) == "norms"
     assert kind_of("language_model.model.layers.1.mlp.gate.weight", config) == "routers"
 
 
-@pytest.mark.parametrize("number, text", [(1_026_408_232_448, "1.03 T"), (999, "999"), (31_000_000_000, "31 B")])
+@pytest.mark.parametrize(
+    "number, text",
+    [
+        (1_026_408_232_448, "1.03 T"),
+        (999, "999"),
+        (31_000_000_000, "31 B"),
+        (999_950, "1 M"),
+        (999_400, "999 K"),
+        (1234 * 10**12, "1234 T"),
+    ],
+)
 def test_human_numbers(number, text):
     assert human(number) == text
 

@@ -78,6 +78,12 @@ def test_what_was_held_back_for_a_stop_comes_at_the_end():
     assert reciting(f"{sp.THINK}{sp.END_THINK}abc").chat(ASK, stop=["bcd"]).content == "abc"
 
 
+def test_a_stop_string_that_is_complete_only_at_the_end_is_why_it_ended():
+    # The reader holds "<|im" back, for it may become a special token, until max_tokens ends the reply.
+    reply = reciting(f"{sp.THINK}{sp.END_THINK}ab<|im").chat(ASK, stop="<|im", max_tokens=8)
+    assert (reply.content, reply.finish_reason) == ("ab", "stop")
+
+
 def test_raw_text_stops_and_streams_too():
     model = reciting("abcdef")
     stream = model.generate_stream("a", stop=["de"])
@@ -117,3 +123,12 @@ def test_an_interrupt_leaves_a_usable_model():
         list(stream)
     assert stream.finish_reason == "cancelled" and not model.engine.has_work
     assert model.chat(ASK).content == "abcdef"
+
+
+def test_a_stream_is_an_iterator_and_may_be_closed_from_inside():
+    model = reciting(f"{sp.THINK}{sp.END_THINK}abcdef")
+    with model.stream(ASK) as stream:
+        assert next(stream).text == "a" and next(stream).text == "b"
+    stream = model.stream(ASK, on_prefill=lambda done, total: stream.close())
+    assert said(stream) == [] and stream.finish_reason == "cancelled"
+    assert not model.engine.has_work

@@ -102,6 +102,13 @@ def test_a_tokenizer_is_copied_when_asked(tmp_path):
     assert not list((tmp_path / "out").glob("*.py"))
 
 
+def test_a_tokenizer_that_is_there_already_stays(tmp_path):
+    (tmp_path / "tiktoken.model").write_text("IQ== 0\n")
+    synthesize("tiny", tmp_path, tokenizer=tmp_path)
+    assert (tmp_path / "tiktoken.model").read_text() == "IQ== 0\n"
+    assert (tmp_path / "config.json").exists()
+
+
 def test_bad_requests_are_refused_before_anything_is_written(tmp_path):
     for options in ({"layers": 0}, {"layers": 4}, {"seed": -1}):
         with pytest.raises(ConfigError):

@@ -191,3 +191,11 @@ def test_equal_vocabularies_have_equal_hashes():
 def test_loads_a_directory_of_any_vocabulary_size(tmp_path):
     tokenizer = Tokenizer.load(write_ranks(tmp_path, tiny_ranks()))
     assert tokenizer.special == tiny_tokenizer().special
+
+
+@pytest.mark.parametrize("wrong", [1.5, "a", None])
+def test_what_is_no_token_id_is_refused(wrong):
+    with pytest.raises(TokenizerError, match="a whole number"):
+        tiny_tokenizer().decode([wrong])
+    with pytest.raises(TokenizerError, match="a whole number"):
+        tiny_tokenizer().special_name(wrong)

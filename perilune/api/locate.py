@@ -22,12 +22,15 @@ UNITS["ti"] = 1 << 40
 
 def find_model(path_or_name: str | Path) -> Path:
     """The directory of a bundled name or of a path; the error says what can be given."""
+    if not isinstance(path_or_name, str | os.PathLike):
+        raise ConfigError(f"a model is named by a path or a bundled name, got {type(path_or_name).__name__}")
     bundled = MODELS_DIR / path_or_name if str(path_or_name) in bundled_names() else None
-    directory = bundled or Path(path_or_name).expanduser()
-    if not directory.exists():
+    # Unlike Path, os.path takes an unknown ~user and a name that is too long for what they are: not there.
+    directory = bundled or Path(os.path.expanduser(path_or_name))
+    if not os.path.exists(directory):
         known = ", ".join(bundled_names()) or "none in this installation"
         raise ConfigError(
-            f"there is no model {str(path_or_name)!r}: give a directory that holds config.json and "
+            f"there is no model {str(path_or_name)[:200]!r}: give a directory that holds config.json and "
             f"safetensors files, or a bundled name ({known})"
         )
     if not directory.is_dir():
@@ -66,8 +69,8 @@ def use_threads(threads: int | None) -> None:
     set_threads(threads)
 
 
-def check_device(device: str) -> None:
-    if device != "cpu":
+def check_device(device: object) -> None:
+    if str(device) != "cpu":
         raise RequestError(f'device {str(device)[:40]!r} is not supported yet; use device="cpu"')
 
 

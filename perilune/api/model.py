@@ -23,7 +23,6 @@ from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, MessageError, RequestError, TokenizerError
 from perilune.model.checkpoint import load_transformer
 from perilune.model.model import Transformer
-from perilune.model.state import SequenceState
 from perilune.text.calls import count_calls
 from perilune.text.chat import Rendered, render
 from perilune.text.ranks import RANKS_FILE
@@ -97,9 +96,7 @@ class Model:
             raise RequestError(f"ids must be 1 or more tokens below vocab_size = {self.config.vocab_size}")
         if len(plain) > self.context_length:
             raise ContextError(f"{len(plain)} tokens do not fit this model's context of {self.context_length}")
-        width = self.config.kv_lora_rank + self.config.qk_rope_head_dim
-        state = SequenceState(self.config.num_hidden_layers, width)
-        logits_TV = self.transformer.extend(torch.tensor(plain), state, last_only=False)
+        logits_TV = self.transformer.extend(torch.tensor(plain), self.engine.runner.new_state(), last_only=False)
         return logits_TV.clone()  # an ordinary tensor, which the caller may change
 
     def chat(self, messages: Messages, tools: Tools | None = None, **options: Any) -> ChatReply:

@@ -6,6 +6,7 @@ cancel it; what has come until then stays readable.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields
 from types import TracebackType
@@ -47,7 +48,7 @@ class _Stream(Generic[Piece]):
     def __init__(self, engine: Engine, request: Request, on_prefill: OnPrefill | None) -> None:
         self._engine = engine
         self._stops = StopMatcher(request.params.stop)
-        self._stopped = False
+        self._ended = False  # by the reply itself, where the engine does not know that token as an end
         self._sequence = engine.submit(request)
         self._pieces = self._run(engine.follow(self._sequence, on_prefill))
 
@@ -55,11 +56,16 @@ class _Stream(Generic[Piece]):
         raise AssertionError("every stream defines how tokens become pieces")
 
     def __iter__(self) -> Iterator[Piece]:
-        return self._pieces
+        return self
+
+    def __next__(self) -> Piece:
+        return next(self._pieces)
 
     def close(self) -> None:
-        self._pieces.close()
         self._engine.cancel(self._sequence)
+        # Refused while another thread, or a signal handler's own, is inside: that one sees the end by itself.
+        with contextlib.suppress(ValueError):
+            self._pieces.close()
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +90,7 @@ class _Stream(Generic[Piece]):
     @property
     def finish_reason(self) -> ReplyFinish | None:
         """None while it runs."""
-        return "stop" if self._stopped else self._sequence.finish_reason
+        return "stop" if self._stops.matched is not None or self._ended else self._sequence.finish_reason
 
 
 class TextStream(_Stream[str]):
@@ -118,7 +124,6 @@ class TextStream(_Stream[str]):
             for token in tokens:
                 yield from self._keep(self._stops.feed(decoder.feed([token.id])))
                 if self._stops.matched is not None:
-                    self._stopped = True
                     return
             yield from self._keep(self._stops.feed(decoder.finish()) + self._stops.finish())
         finally:
@@ -161,8 +166,8 @@ class ReplyStream(_Stream[Delta]):
             for token in tokens:
                 for delta in self._parser.feed([token.id]):
                     yield from self._cut(delta)
-                if self._stops.matched is not None or self._parser.ended:
-                    self._stopped = True
+                self._ended = self._parser.ended
+                if self._stops.matched is not None or self._ended:
                     return
             for delta in self._parser.finish():
                 yield from self._cut(delta)

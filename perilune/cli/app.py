@@ -186,7 +186,10 @@ def _ask_once(session: Any, question: str, model: str, json: bool) -> None:
 def _question(question: str | None) -> str:
     """The argument, or stdin when there is none."""
     if question is None:
-        question = sys.stdin.read(MAX_STDIN_CHARACTERS + 1)
+        try:
+            question = sys.stdin.read(MAX_STDIN_CHARACTERS + 1)
+        except UnicodeDecodeError as error:
+            raise RequestError(f"stdin is not {error.encoding} text: {error.reason}") from None
         if len(question) > MAX_STDIN_CHARACTERS:
             raise RequestError(f"stdin holds more than {MAX_STDIN_CHARACTERS} characters")
     if not question.strip():

@@ -40,7 +40,7 @@ def synth(
     from perilune.synth import synthesize
 
     console = Console(stderr=True, highlight=False)
-    source = ModelConfig.load(Path(shape).parent) if shape.endswith("config.json") else shape
+    source = ModelConfig.load(Path(shape).parent) if Path(shape).name == "config.json" else shape
     with console.status("writing") as status:
 
         def progress(done: int, total: int, name: str) -> None:

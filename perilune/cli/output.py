@@ -60,7 +60,12 @@ def show_deltas(stream: ReplyStream, console: Console) -> None:
         if last and last != delta.kind:
             console.print()
         last = delta.kind
-        console.print(_shown(delta), end="", soft_wrap=True)
+        shown = _shown(delta)
+        if console.is_terminal:
+            console.print(shown, end="", soft_wrap=True)
+        else:  # as it is: rich would turn the tabs of a file into spaces
+            console.file.write(shown.plain)
+            console.file.flush()
     console.print()
 
 

@@ -41,7 +41,7 @@ class Session:
         """Until the user leaves."""
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  line editing and history, where the system has it
-        self.console.print(f"{self._name()} · /help for help, Ctrl-D to leave", style="dim")
+        self.console.print(f"{self._name()} · /help for help, Ctrl-D to leave", style="dim", markup=False)
         while True:
             try:
                 line = self.console.input("\n[bold]>[/bold] ").strip()

@@ -42,6 +42,8 @@ class Engine:
         self.context_length = model.config.max_position_embeddings
         self.vocab_size = vocab_size or model.config.vocab_size
         self._lock = threading.RLock()
+        self._stepping = False
+        self._leaving: list[Sequence] = []
 
     @property
     def has_work(self) -> bool:
@@ -86,17 +88,25 @@ class Engine:
     def cancel(self, sequence: Sequence) -> None:
         """Ends a request at once and frees its place. No effect on a finished one."""
         with self._lock:
-            if not sequence.finished:
+            if self._stepping:  # a collected stream or a signal handler, inside a step: the state is in use
+                self._leaving.append(sequence)
+            elif not sequence.finished:
                 self._finish(sequence, "cancelled")
 
     def step(self) -> None:
         """One token for every running reply, then one chunk's worth of prompts."""
         with self._lock:
-            for sequence in self.scheduler.admit():
-                self._attach_state(sequence)
-            self._decode(self.scheduler.writers())
-            for sequence in self.scheduler.readers(self.runner.prefill_chunk, self._chunk_of):
-                self._prefill(sequence)
+            self._stepping = True
+            try:
+                for sequence in self.scheduler.admit():
+                    self._attach_state(sequence)
+                self._decode(self.scheduler.writers())
+                for sequence in self.scheduler.readers(self.runner.prefill_chunk, self._chunk_of):
+                    self._prefill(sequence)
+            finally:
+                self._stepping = False
+                while self._leaving:
+                    self.cancel(self._leaving.pop())
 
     def _check(self, request: Request) -> int:
         prompt, wanted = len(request.prompt_ids), request.params.max_tokens

@@ -13,6 +13,8 @@ PART_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_u
 
 MAX_ITEM_TOKENS = 65_536
 MAX_CHUNKS = 65_536
+# Each item and chunk has its own limit; this one bounds their product.
+MAX_MEDIA_TOKENS = 1 << 20
 MAX_SECONDS = 100 * 3600
 
 
@@ -31,6 +33,7 @@ class MediaQueue:
     def __init__(self, media: Sequence[Any] | None):
         self._items = None if media is None else list(checks.sequence(media, "media"))
         self._next = 0
+        self._tokens = 0
 
     def take(self, part_kind: str, where: str) -> list[Block] | None:
         """The blocks of the next item; None when the prompt is not to be expanded."""
@@ -43,7 +46,13 @@ class MediaQueue:
         self._next += 1
         if item.get("type") != part_kind:
             raise MessageError(f"{name}.type must be {part_kind!r} as in {where}, got {item.get('type')!r}")
-        return list(_blocks(item, part_kind, name))
+        blocks: list[Block] = []
+        for block in _blocks(item, part_kind, name):
+            self._tokens += block.pads
+            if self._tokens > MAX_MEDIA_TOKENS:
+                raise MessageError(f"{name}: the media of a prompt may have {MAX_MEDIA_TOKENS} tokens in all")
+            blocks.append(block)
+        return blocks
 
     def check_empty(self) -> None:
         if self._items is not None and self._next < len(self._items):

@@ -82,6 +82,8 @@ def check_special_names(names: dict[int, str], base: int) -> dict[int, str]:
             )
         if not name or len(name) > MAX_NAME_CHARS:
             raise TokenizerError(f"special token {token_id}: a name has 1 to {MAX_NAME_CHARS} characters")
+        if any("\ud800" <= char <= "\udfff" for char in name):
+            raise TokenizerError(f"special token {token_id}: the name {name!r} has a lone surrogate")
     if len(set(names.values())) != len(names):
         twice = sorted(name for name in set(names.values()) if list(names.values()).count(name) > 1)
         raise TokenizerError(f"special token name used for two ids: {twice[0]!r}")

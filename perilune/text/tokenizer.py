@@ -112,6 +112,7 @@ class Tokenizer:
 
     def special_name(self, token_id: int) -> str | None:
         """The name of a special id; None for any other."""
+        _check_id(token_id)
         return self._pieces[token_id].decode() if self.base <= token_id < self.n_vocab else None
 
     def encode(self, text: str | bytes, special: bool = False) -> list[int]:
@@ -160,6 +161,7 @@ class Tokenizer:
         return ids
 
     def _piece(self, token_id: int) -> bytes:
+        _check_id(token_id)
         if not 0 <= token_id < self.n_vocab:
             raise TokenizerError(f"token id {token_id} is not in the vocabulary of {self.n_vocab}")
         return self._pieces[token_id]
@@ -178,6 +180,11 @@ class StreamDecoder:
     def finish(self) -> str:
         """What is left when no more ids come: U+FFFD for a character that never ended."""
         return self._utf8.decode(b"", final=True)
+
+
+def _check_id(token_id: object) -> None:
+    if not hasattr(token_id, "__index__"):  # an int, or the integer of an array library
+        raise TokenizerError(f"a token id is a whole number, not {type(token_id).__name__}")
 
 
 def split_long(text: str) -> Iterator[str]:

@@ -226,10 +226,16 @@ def _are_numbers(lists: list[list[Any]], high: int) -> bool:
     return set(map(type, flat)) <= {int} and (not flat or (min(flat) >= 0 and max(flat) <= high))
 
 
+def _nbytes(kind: Kind) -> int:
+    """What a dtype and shape need, capped inside int64; a giant shape counts as giant even where a size is 0."""
+    dtype, shape = kind
+    whole = DTYPE_BYTES[dtype] * math.prod(size or 1 for size in shape)
+    return 1 << 62 if whole >= 1 << 62 else 0 if 0 in shape else whole
+
+
 def _check_sizes(kinds: list[Kind], span_N2: np.ndarray, refuse_first: Any) -> None:
     """A tensor's span must be what its dtype and shape need."""
-    # A product past every file size is wrong already; the cap only keeps it inside int64.
-    sizes = {kind: min(DTYPE_BYTES[kind[0]] * math.prod(kind[1]), 1 << 62) for kind in set(kinds)}
+    sizes = {kind: _nbytes(kind) for kind in set(kinds)}
     need_N = np.fromiter(map(sizes.__getitem__, kinds), dtype=np.int64, count=len(kinds))
     bad_N = span_N2[:, 1] - span_N2[:, 0] != need_N
     if bad_N.any():

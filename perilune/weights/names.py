@@ -174,6 +174,11 @@ def is_ignored(name: str, config: ModelConfig) -> bool:
         return True
     if config.model_type == "kimi_k25" and name.startswith(VISION_PREFIXES):
         return True
+    return is_extra_layer(name, config)
+
+
+def is_extra_layer(name: str, config: ModelConfig) -> bool:
+    """Whether a tensor belongs to the prediction layers that follow the last one."""
     layers = f"{model_prefix(config)}layers."
     number = name.removeprefix(layers).split(".", 1)[0]
     if not name.startswith(layers) or not number.isdecimal() or len(number) > 6:
