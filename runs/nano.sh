@@ -19,11 +19,11 @@ perilune train prepare --out "$work/data" --tokenizer "$work/tokenizer"
 # 2. Training: 18 M weights, Muon, the routed experts on the INT4 grid for the last 30 % of the steps.
 #    Ctrl-C saves. Progress is in $work/run/metrics.jsonl and samples.jsonl.
 perilune train run --data "$work/data" --tokenizer "$work/tokenizer" --out "$work/run" \
-    --steps 1400 --rows 4 --lr 0.01 --set warmup=40 --set bias_rate=0.002
+    --steps 1600 --rows 4 --lr 0.01 --set warmup=40 --set bias_rate=0.002
 
 # 3. The published layout: INT4 experts, tokenizer, manifest of the sources, model card.
 perilune train export --run "$work/run" --out "$work/nano"
 
 # 4. Held-out loss per byte and exact answers per task, then a question.
 perilune score --model "$work/nano"
-perilune chat --model "$work/nano" "What is 23 + 48?"
+perilune chat --model "$work/nano" "Tell me a story about a bear."

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from perilune.cli import options as opt
 
-QUESTIONS = ("Who are you?", "Lena has 3 red apples and 4 green apples. How many apples does she have?")
+QUESTIONS = ("Who are you?", "Tell me a story about a bear.")
 NEXT_STEPS = """
 Go on with (after `source .venv/bin/activate`)
   perilune chat                      a conversation (Ctrl-D leaves)
