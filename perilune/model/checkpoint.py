@@ -148,7 +148,7 @@ def _float_triples(experts: nn.Module) -> Iterator[tuple[Tensor, ...]]:
         return zip(*fused, strict=True)
     if isinstance(experts, StoredExperts):
         return iter(experts.weights)
-    raise ConfigError('experts in INT4 cannot be saved again; open the model with load_transformer(directory, int4_mode="unpacked")')
+    raise ConfigError('INT4 experts cannot be saved again; open the model with int4_mode="unpacked"')
 
 
 def _published_experts(
