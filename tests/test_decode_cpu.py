@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from native_layout import dequantized
 
 from perilune.kernels import threads
 from perilune.kernels.decode_cpu import DecodePlan, LayerWeights, Matrix, Sizes
-from perilune.kernels.int4_cpu import dequantize_plain
 
 SIZES = Sizes(
     hidden=96, heads=3, q_lora_rank=40, kv_lora_rank=32, qk_nope=16, qk_rope=8, v_head=12, vocab=77, experts=8, top_k=3,
@@ -121,7 +121,7 @@ class PlainModel:
             ids = np.argsort(-(scores + w["bias"]), kind="stable")[: s.top_k]
             total = scores[ids].sum() if s.norm_topk else 1
             for i in ids:
-                matrices = (dequantize_plain(*m).astype(np.float64) for m in w["experts"][i])
+                matrices = (dequantized(*m).astype(np.float64) for m in w["experts"][i])
                 y += scores[i] / total * s.routed_scale * swiglu(*matrices, x)
         return y
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from native_layout import dequantized
 
 from perilune.kernels import threads
-from perilune.kernels.int4_cpu import dequantize_plain, expert_ffn, expert_ffn_plain
+from perilune.kernels.int4_cpu import expert_ffn, expert_ffn_plain
 
 
 def to_bf16(values):
@@ -19,7 +20,7 @@ class Bank:
         for _ in range(experts):
             matrices = [self.matrix(n, k, rng) for n, k in ((f, d), (f, d), (d, f))]
             rows.append([a.ctypes.data for pair in matrices for a in pair])
-            self.plain.append(tuple(dequantize_plain(*pair) for pair in matrices))
+            self.plain.append(tuple(dequantized(*pair) for pair in matrices))
         self.table_E6 = np.array(rows, np.int64)
 
     def matrix(self, n, k, rng):
@@ -42,7 +43,7 @@ def all_threads_afterwards():
 
 def test_golden_word():
     q = np.array([[0xA95BF870, 0, 0, 0]], np.uint32).view(np.int32)
-    w = dequantize_plain(q, to_bf16(np.ones((1, 1))))
+    w = dequantized(q, to_bf16(np.ones((1, 1))))
     assert w[0, :8].tolist() == [-8, -1, 0, 7, 3, -3, 1, 2]
 
 

@@ -170,12 +170,8 @@ def down(mode, row, pairs, first, last, slots, weights, entry, d, f, hidden, hid
             add_scaled(out + 4 * (pair // slots * d + row), weights + 4 * pair, base + 128 * c, CHUNK)
 
 
-def work_floats() -> int:
-    """Floats of a thread's scratch for `gate_up` and `down`: two slabs of sums and a table of addresses."""
-    return 2 * SLAB * CHUNK + 2 * SLAB
-
-
-WORK_FLOATS = work_floats()
+# A thread's scratch for `gate_up` and `down`, in floats: two slabs of sums and a table of addresses.
+WORK_FLOATS = 2 * SLAB * CHUNK + 2 * SLAB
 
 
 @kernel
@@ -287,14 +283,6 @@ def expert_ffn(
     with team.region() as threads:
         _ffn_fork(threads, *args, sync)
     return out_TD
-
-
-def dequantize_plain(words_NW: np.ndarray, scale_NG: np.ndarray) -> np.ndarray:
-    """The grid's definition: words [N, K/8] and bf16 scales (uint16 view) [N, K/32] as float32 [N, K]."""
-    shifts = np.arange(0, 32, 4, dtype=np.uint32)
-    q_NK = (words_NW.view(np.uint32)[..., None] >> shifts & 15).reshape(len(words_NW), -1).astype(np.int32) - 8
-    scale = (scale_NG.astype(np.uint32) << 16).view(np.float32)
-    return q_NK.astype(np.float32) * np.repeat(scale, GROUP, axis=1)
 
 
 def expert_ffn_plain(x_TD, ids_TK, weights_TK, experts):
