@@ -17,6 +17,22 @@ MAX_CONFIG_BYTES = 4 << 20
 # A table of expected tensors is built from these two, so their product is bounded.
 MAX_EXPERTS_IN_ALL = 1 << 17
 INT4_GROUP = 32
+GATES = ("softplus", "sigmoid")
+SELECTORS = ("token", "summary")
+MEMORY_SIZES = [
+    "num_read_layers",
+    "chunk_size",
+    "top_k",
+    "window",
+    "segment",
+    "latent_rank",
+    "index_groups",
+    "index_dim",
+    "query_rank",
+    "taps",
+    "copy_dim",
+    "renew",
+]
 
 PUBLISHED_IGNORE = (
     "lm_head",
@@ -86,10 +102,56 @@ class LinearAttentionConfig:
     num_heads: int
     head_dim: int
     short_conv_kernel_size: int = 4
+    gate: str = "softplus"
 
     def is_kda(self, layer: int) -> bool:
         """layer counts from 0, as everywhere in the code."""
         return layer + 1 in self.kda_layers
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """The chunk memory of a perilune model: layers below `num_read_layers` read, those above ask the memory.
+
+    `window` is what a layer above sees of the live tokens; `segment` how many tokens are read before every recurrent
+    state starts afresh, `overlap` how many tokens before a segment are read again to warm it up. Live tokens read the
+    memory from `answer_token_id` on up to an end of turn (all of them where it is None), and choose anew there and
+    every `renew` tokens.
+    """
+
+    num_read_layers: int
+    chunk_size: int = 64
+    top_k: int = 16
+    window: int = 512
+    segment: int = 2048
+    overlap: int = 64
+    latent_rank: int = 128
+    index_groups: int = 2
+    index_dim: int = 64
+    query_rank: int = 32
+    taps: int = 3
+    copy_dim: int = 64
+    renew: int = 16
+    answer_token_id: int | None = None
+    selector: str = "token"
+    summary_scale: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name in MEMORY_SIZES:
+            _require(getattr(self, name) > 0, f"memory_config.{name} = {getattr(self, name)} must be at least 1")
+        _require(
+            self.selector in SELECTORS,
+            f"memory_config.selector = {self.selector!r} must be one of {', '.join(SELECTORS)}",
+        )
+        _require(
+            self.chunk_size % 16 == 0 and self.index_dim % 4 == 0,
+            f"memory_config.chunk_size = {self.chunk_size} must be a multiple of 16 and index_dim = {self.index_dim} of 4",
+        )
+        for name in ("segment", "overlap", "window"):
+            _require(
+                getattr(self, name) % self.chunk_size == 0,
+                f"memory_config.{name} = {getattr(self, name)} must be a multiple of chunk_size = {self.chunk_size}",
+            )
 
 
 @dataclass(frozen=True)
@@ -129,6 +191,7 @@ class ModelConfig:
     quantization: QuantConfig | None = None
     num_nextn_predict_layers: int = 0
     linear_attention: LinearAttentionConfig | None = None
+    memory: MemoryConfig | None = None
     vision: dict[str, Any] | None = field(default=None, hash=False)
     media_placeholder_token_id: int | None = None
 
@@ -136,6 +199,7 @@ class ModelConfig:
         _check_sizes(self)
         _check_experts(self)
         _check_linear_attention(self)
+        _check_memory(self)
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> ModelConfig:
@@ -169,6 +233,11 @@ class ModelConfig:
         return self.qk_nope_head_dim + self.qk_rope_head_dim
 
     @property
+    def cache_width(self) -> int:
+        """Numbers of one latent cache row."""
+        return self.kv_lora_rank + self.qk_rope_head_dim
+
+    @property
     def softmax_scale(self) -> float:
         """Includes YaRN's mscale squared: without it long contexts degrade silently."""
         return self.qk_head_dim**-0.5 * self.rope.mscale_for(self.rope.mscale_all_dim) ** 2
@@ -180,6 +249,10 @@ class ModelConfig:
     def is_moe_layer(self, layer: int) -> bool:
         after_dense = layer >= self.first_k_dense_replace and layer % self.moe_layer_freq == 0
         return self.n_routed_experts > 0 and after_dense
+
+    def is_reader(self, layer: int) -> bool:
+        """Whether a layer sees a window and asks the chunk memory."""
+        return self.memory is not None and layer >= self.memory.num_read_layers
 
     def is_kda_layer(self, layer: int) -> bool:
         return self.linear_attention is not None and self.linear_attention.is_kda(layer)
@@ -257,4 +330,20 @@ def _check_linear_attention(c: ModelConfig) -> None:
         sorted(kda + full) == list(range(1, c.num_hidden_layers + 1)),
         "kda_layers and full_attn_layers must together name every layer from 1 to "
         f"num_hidden_layers = {c.num_hidden_layers} once",
+    )
+
+
+def _check_memory(c: ModelConfig) -> None:
+    if c.memory is None:
+        return
+    below = c.memory.num_read_layers
+    _require(c.model_type == "perilune", f"memory_config belongs to perilune, but model_type is {c.model_type!r}")
+    _require(
+        below < c.num_hidden_layers,
+        f"memory_config.num_read_layers = {below} must be below num_hidden_layers = {c.num_hidden_layers}",
+    )
+    _require(
+        all(c.is_kda_layer(layer) == (layer < below) for layer in range(c.num_hidden_layers)),
+        f"with a memory, kda_layers must be the first num_read_layers = {below} layers: what is read needs a state "
+        "that does not grow",
     )

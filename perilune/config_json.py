@@ -10,7 +10,16 @@ from perilune.config import (
     MODEL_TYPES,
     ModelConfig,
 )
-from perilune.config_parts import quant_dict, read_linear_attention, read_quantization, read_rope, rope_dict
+from perilune.config_parts import (
+    linear_attention_dict,
+    memory_dict,
+    quant_dict,
+    read_linear_attention,
+    read_memory,
+    read_quantization,
+    read_rope,
+    rope_dict,
+)
 from perilune.errors import ConfigError
 from perilune.fields import Fields, show_value
 
@@ -47,7 +56,8 @@ def read_config(raw: dict[str, Any]) -> ModelConfig:
     _refuse_unsupported(fields)
     rope = read_rope(fields)
     layers = fields.integer("num_hidden_layers", low=1, high=MAX_LAYERS)
-    linear = read_linear_attention(fields, layers) if model_type == "kimi_linear" else None
+    has_linear = model_type == "kimi_linear" or (model_type == "perilune" and fields.present("linear_attn_config"))
+    linear = read_linear_attention(fields, layers) if has_linear else None
     if linear is None and fields.present("linear_attn_config"):
         raise ConfigError(f"linear_attn_config belongs to kimi_linear, but model_type is {model_type!r}")
     return ModelConfig(
@@ -55,6 +65,7 @@ def read_config(raw: dict[str, Any]) -> ModelConfig:
         num_hidden_layers=layers,
         rope=rope,
         linear_attention=linear,
+        memory=read_memory(fields) if model_type == "perilune" else None,
         quantization=read_quantization(fields),
         **_read_attention(fields, model_type),
         **_read_experts(fields, layers),
@@ -255,6 +266,8 @@ def _text_dict(c: ModelConfig) -> dict[str, Any]:
     fixed = {"attention_bias": False, "scoring_func": "sigmoid", "topk_method": "noaux_tc"}
     odd = {} if c.rope_interleave else {"rope_interleave": False}
     odd |= {"mla_use_nope": True} if c.mla_use_nope else {}
+    odd |= {"linear_attn_config": linear_attention_dict(c.linear_attention)} if c.linear_attention else {}
+    odd |= {"memory_config": memory_dict(c.memory)} if c.memory else {}
     return _shared_dict(c) | {name: getattr(c, name) for name in same.split()} | fixed | odd
 
 
@@ -272,11 +285,5 @@ def _kimi_linear_dict(c: ModelConfig) -> dict[str, Any]:
         "num_nextn_predict_layers": c.num_nextn_predict_layers,
         "mla_use_nope": c.mla_use_nope,
         "rope_interleave": c.rope_interleave,
-        "linear_attn_config": {
-            "kda_layers": list(linear.kda_layers),
-            "full_attn_layers": list(linear.full_attn_layers),
-            "num_heads": linear.num_heads,
-            "head_dim": linear.head_dim,
-            "short_conv_kernel_size": linear.short_conv_kernel_size,
-        },
+        "linear_attn_config": linear_attention_dict(linear),
     }

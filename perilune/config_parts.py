@@ -1,14 +1,25 @@
-"""The three settings that come in several spellings: rotary positions, quantisation, linear attention."""
+"""The settings that are tables of their own: rotary positions, quantisation, linear attention, chunk memory."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from perilune.config import INT4_GROUP, LinearAttentionConfig, QuantConfig, RopeConfig
+from perilune.config import (
+    GATES,
+    INT4_GROUP,
+    MEMORY_SIZES,
+    SELECTORS,
+    LinearAttentionConfig,
+    MemoryConfig,
+    QuantConfig,
+    RopeConfig,
+)
 from perilune.errors import ConfigError
 from perilune.fields import Fields, show_value
 
 MAX_POSITIONS = 1 << 31
+MAX_MEMORY_SIZE = 1 << 16
 QUANT_PLACES = ("quantization_config", "compression_config")
 
 
@@ -180,7 +191,45 @@ def read_linear_attention(fields: Fields, layers: int) -> LinearAttentionConfig:
         short_conv_kernel_size=part.integer(
             "short_conv_kernel_size", "linear_conv_kernel_dim", low=1, high=64, default=4
         ),
+        gate=part.word("gate", choices=GATES, default=GATES[0]),
     )
+
+
+def linear_attention_dict(linear: LinearAttentionConfig) -> dict[str, Any]:
+    gate = {} if linear.gate == GATES[0] else {"gate": linear.gate}
+    return {
+        "kda_layers": list(linear.kda_layers),
+        "full_attn_layers": list(linear.full_attn_layers),
+        "num_heads": linear.num_heads,
+        "head_dim": linear.head_dim,
+        "short_conv_kernel_size": linear.short_conv_kernel_size,
+    } | gate
+
+
+def read_memory(fields: Fields) -> MemoryConfig | None:
+    """The chunk memory of a perilune model, or none."""
+    name, raw = fields.table("memory_config")
+    if not raw:
+        return None
+    part = Fields((name + ".", raw))
+    plain = MemoryConfig(num_read_layers=1)
+    sizes = {
+        size: part.integer(size, low=1, high=MAX_MEMORY_SIZE, default=getattr(plain, size))
+        for size in MEMORY_SIZES
+        if size != "num_read_layers"
+    }
+    return MemoryConfig(
+        num_read_layers=part.integer("num_read_layers", low=1, high=MAX_MEMORY_SIZE),
+        overlap=part.integer("overlap", low=0, high=MAX_MEMORY_SIZE, default=plain.overlap),
+        answer_token_id=part.optional_integer("answer_token_id", low=0, high=MAX_POSITIONS),
+        selector=part.word("selector", choices=SELECTORS, default=plain.selector),
+        summary_scale=part.number("summary_scale", low=0.0, high=1e4, default=plain.summary_scale),
+        **sizes,
+    )
+
+
+def memory_dict(memory: MemoryConfig) -> dict[str, Any]:
+    return asdict(memory)
 
 
 def _lists_from_kinds(fields: Fields, name: str, kinds: object, layers: int) -> dict[str, tuple[int, ...]]:

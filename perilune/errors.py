@@ -27,3 +27,11 @@ class ContextError(PeriluneError):
 
 class RequestError(PeriluneError):
     """A sampling value or another request setting is out of range."""
+
+
+class DocumentError(PeriluneError):
+    """A file, folder or pipe cannot be read as text; `reason` is the short form for a list of skipped files."""
+
+    def __init__(self, message: str, reason: str = "unreadable"):
+        super().__init__(message)
+        self.reason = reason

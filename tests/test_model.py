@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from perilune.config import LinearAttentionConfig, ModelConfig
-from perilune.errors import ConfigError
+from perilune.config import ModelConfig
 from perilune.model.model import Transformer, segment_positions
 from perilune.model.state import SequenceState
 
@@ -97,9 +96,3 @@ def test_every_published_variant_decodes_like_its_forward(changes):
 def test_fresh_weights_follow_the_seed():
     a, b = transformer(), transformer()
     assert all(x.equal(y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
-
-
-def test_delta_attention_layers_are_refused_by_name():
-    kda = LinearAttentionConfig(kda_layers=(1, 2), full_attn_layers=(3,), num_heads=2, head_dim=32)
-    with pytest.raises(ConfigError, match="Kimi Delta Attention"):
-        Transformer(dataclasses.replace(CONFIG, model_type="kimi_linear", linear_attention=kda))

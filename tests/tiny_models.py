@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from perilune.config import LinearAttentionConfig, MemoryConfig, ModelConfig
 from perilune.model.checkpoint import save_checkpoint
 from perilune.model.model import Transformer
 from perilune.presets import preset
@@ -76,3 +77,40 @@ def write_model(directory: Path, model: Transformer, tokenizer: bool = True) -> 
 def prompt(length: int, seed: int = 0, vocab: int = 512) -> tuple[int, ...]:
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randint(0, vocab, (length,), generator=generator).tolist())
+
+
+def memory_config(context: int = 4096, vocab: int = 512, **memory: object) -> ModelConfig:
+    """Two layers that read and two that ask, small enough for tests; <|im_assistant|> begins reading."""
+    sizes = dict(
+        num_read_layers=2,
+        chunk_size=16,
+        top_k=3,
+        window=32,
+        segment=64,
+        overlap=16,
+        latent_rank=24,
+        index_dim=16,
+        query_rank=8,
+        copy_dim=16,
+        renew=4,
+        answer_token_id=TOKENIZER.special_id("<|im_assistant|>"),
+    )
+    return replace(
+        preset("tiny"),
+        model_type="perilune",
+        vocab_size=vocab,
+        num_hidden_layers=4,
+        linear_attention=LinearAttentionConfig((1, 2), (3, 4), num_heads=2, head_dim=16, gate="sigmoid"),
+        memory=MemoryConfig(**{**sizes, **memory}),
+        quantization=None,
+        dtype="float32",
+        max_position_embeddings=context,
+        initializer_range=0.15,
+        eos_token_ids=(TOKENIZER.eos,),
+    )
+
+
+def memory_transformer(seed: int = 1, **memory: object) -> Transformer:
+    model = Transformer(memory_config(**memory))
+    model.init_weights(seed)
+    return model.eval()

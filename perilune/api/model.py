@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from perilune.api.identity import identity_of
 from perilune.api.locate import (
     check_device,
     check_memory,
@@ -16,9 +19,11 @@ from perilune.api.locate import (
     read_defaults,
     use_threads,
 )
+from perilune.api.reading import Reading, read_pieces
 from perilune.api.streams import ChatReply, Completion, ReplyStream, TextStream
 from perilune.config import ModelConfig
 from perilune.engine.engine import Engine, OnPrefill
+from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, MessageError, RequestError, TokenizerError
 from perilune.model.checkpoint import load_transformer
@@ -89,6 +94,15 @@ class Model:
     def context_length(self) -> int:
         return self.engine.context_length
 
+    @cached_property
+    def identity(self) -> str:
+        """Names the weights; empty for a model that did not come from a directory."""
+        return identity_of(self.directory) if self.directory else ""
+
+    def read(self, pieces: Iterable[Piece | np.ndarray], **options: Any) -> Reading:
+        """Read tokens ahead of questions, for models with a chunk memory; takes the options of `read_pieces`."""
+        return read_pieces(self, pieces, **options)
+
     def logits(self, ids: Iterable[int]) -> torch.Tensor:
         """float32 [T, V]: the logits after each of T tokens. Needs no tokenizer."""
         plain = token_ids(ids, "ids")
@@ -96,7 +110,7 @@ class Model:
             raise RequestError(f"ids must be 1 or more tokens below vocab_size = {self.config.vocab_size}")
         if len(plain) > self.context_length:
             raise ContextError(f"{len(plain)} tokens do not fit this model's context of {self.context_length}")
-        logits_TV = self.transformer.extend(torch.tensor(plain), self.engine.runner.new_state(), last_only=False)
+        logits_TV = self.engine.runner.extend(plain, self.engine.runner.new_state(), last_only=False)
         return logits_TV.clone()  # an ordinary tensor, which the caller may change
 
     def chat(self, messages: Messages, tools: Tools | None = None, **options: Any) -> ChatReply:

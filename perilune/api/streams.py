@@ -14,6 +14,7 @@ from typing import Generic, Literal, Self, TypeVar
 
 from perilune.engine.engine import Engine, OnPrefill
 from perilune.engine.types import Request, Token, Usage
+from perilune.model.live_state import LiveState
 from perilune.text.reply import Delta, Reply, ReplyParser
 from perilune.text.stop import StopMatcher
 from perilune.text.tokenizer import Tokenizer
@@ -82,6 +83,11 @@ class _Stream(Generic[Piece]):
     @property
     def tokens(self) -> tuple[Token, ...]:
         return tuple(self._sequence.tokens)
+
+    @property
+    def live(self) -> LiveState | None:
+        """What was chosen and pointed at in the chunk memory, where the model has one."""
+        return self._sequence.live
 
     @property
     def usage(self) -> Usage:

@@ -10,10 +10,12 @@ import typer
 from typer.core import TyperGroup
 
 from perilune.cli import options as opt
+from perilune.cli.ask import ask
 from perilune.cli.bench import bench_app
 from perilune.cli.demo import demo
 from perilune.cli.models import show, synth
 from perilune.cli.score import score_app
+from perilune.cli.store import store_app
 from perilune.errors import MessageError, PeriluneError, RequestError
 from perilune.train.cli import app as train_app
 
@@ -40,11 +42,13 @@ app = typer.Typer(
     add_completion=False,
     help="Run, own and understand a Kimi-K2.6-class model on your own machine.",
 )
+app.command()(ask)
 app.command()(demo)
 app.command()(show)
 app.command()(synth)
 app.add_typer(bench_app, name="bench")
 app.add_typer(score_app, name="score")
+app.add_typer(store_app, name="store")
 app.add_typer(train_app, name="train")
 
 

@@ -44,14 +44,14 @@ class PrefixCache:
         The last prompt token is never taken from the cache: its logits give the first new token.
         """
         wanted = np.asarray(prompt_ids[:-1], np.int64)
-        shared = [common_prefix(entry.ids, wanted) for entry in self._entries]
+        shared = [_usable(entry, common_prefix(entry.ids, wanted)) for entry in self._entries]
         longest = max(shared, default=0)
         if longest < MIN_REUSED_TOKENS:
             return None
         # Of equal prefixes the newest is the likeliest to be moved whole instead of copied.
         index = len(shared) - 1 - shared[::-1].index(longest)
         entry = self._entries.pop(index)
-        if longest == entry.ids.size:
+        if longest == entry.ids.size and not entry.state.is_recurrent:
             return entry.state
         self._entries.append(entry)
         return entry.state.fork(longest)
@@ -63,10 +63,11 @@ class PrefixCache:
             raise ValueError(f"a state of {state.length} tokens cannot be stored under {known.size} ids")
         if known.size < MIN_REUSED_TOKENS or not self.max_entries:
             return
-        # Of two states where one begins with the other, the longer answers everything the shorter could.
-        if any(common_prefix(entry.ids, known) == known.size for entry in self._entries):
+        # Of two states where one begins with the other, the longer answers everything the shorter could, if it can
+        # go back; a recurrent one cannot.
+        if any(_answers(entry.ids, entry.state, known) for entry in self._entries):
             return
-        self._entries = [e for e in self._entries if common_prefix(e.ids, known) < e.ids.size]
+        self._entries = [e for e in self._entries if not _answers(known, state, e.ids)]
         state.shrink()
         self._entries.append(_Entry(known, state))
         while len(self._entries) > self.max_entries or self.nbytes > self.max_bytes:
@@ -74,6 +75,16 @@ class PrefixCache:
 
     def clear(self) -> None:
         self._entries.clear()
+
+
+def _usable(entry: _Entry, shared: int) -> int:
+    """How much of an entry a prompt can use that shares so many ids with it."""
+    return 0 if entry.state.is_recurrent and shared < entry.ids.size else shared
+
+
+def _answers(ids: np.ndarray, state: SequenceState, shorter: np.ndarray) -> bool:
+    shared = common_prefix(ids, shorter)
+    return shared == shorter.size and (shared == ids.size or not state.is_recurrent)
 
 
 def common_prefix(a: np.ndarray, b: np.ndarray) -> int:

@@ -114,17 +114,23 @@ class Engine:
             raise RequestError(
                 f"token id {max(request.prompt_ids)} is outside this model's vocabulary of {self.vocab_size}"
             )
-        if prompt + (wanted or 1) > self.context_length:
+        read = request.read_tokens
+        if read and self.runner.model.memory is None:
+            raise RequestError("this model has no chunk memory: give it the text in the prompt")
+        if read + prompt + (wanted or 1) > self.context_length:
+            before = f"{read} tokens were read, " if read else ""
             reply = f" and max_tokens is {wanted}" if wanted else ""
             raise ContextError(
-                f"the prompt has {prompt} tokens{reply}, but this model's context holds "
-                f"{self.context_length} tokens for prompt and reply together"
+                f"{before}the prompt has {prompt} tokens{reply}, but this model's context holds "
+                f"{self.context_length} tokens for {'what was read, ' if read else ''}prompt and reply together"
             )
-        return prompt + wanted if wanted else self.context_length
+        return prompt + wanted if wanted else self.context_length - read
 
     def _attach_state(self, sequence: Sequence) -> None:
-        state = self.prefix_cache.take(sequence.request.prompt_ids)
-        sequence.state = state or self.runner.new_state()
+        pages = sequence.request.pages
+        state = self.prefix_cache.take(sequence.request.prompt_ids) if pages is None else None
+        sequence.state = state or self.runner.new_state(pages)
+        sequence.live = sequence.state.live
         sequence.cached = sequence.prefilled = sequence.state.length
 
     def _chunk_of(self, sequence: Sequence) -> int:
@@ -136,11 +142,18 @@ class Engine:
         try:
             logits_V = self.runner.prefill(sequence.ids[state.length : state.length + size], state)
             sequence.prefilled = state.length
+            self._keep_border(sequence, state)
             if not sequence.reads_prompt:
                 self._accept(sequence, sequence.sampler(logits_V[: self.vocab_size]))
         except Exception as error:  # a fault belongs to its request; the others go on
             self._fail(sequence, error)
         sequence.prefill_seconds += time.perf_counter() - began
+
+    def _keep_border(self, sequence: Sequence, state: SequenceState) -> None:
+        """A recurrent state cannot go back to where another prompt parts ways, so whole chunks are kept on the way."""
+        at_border = state.length % self.runner.prefill_chunk == 0
+        if state.is_recurrent and at_border and sequence.request.pages is None:
+            self.prefix_cache.put(sequence.ids[: state.length], state.fork())
 
     def _decode(self, sequences: list[Sequence]) -> None:
         if not sequences:
@@ -187,7 +200,7 @@ class Engine:
         sequence.finish_reason = reason
         self.scheduler.remove(sequence)
         state, sequence.state = sequence.state, None
-        if state is not None:
+        if state is not None and sequence.request.pages is None:
             self.prefix_cache.put(sequence.ids[: state.length], state)
 
 

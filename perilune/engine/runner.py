@@ -6,10 +6,14 @@ Shapes: B sequences, T tokens of a chunk, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from perilune.model.listen import listen, new_live
+from perilune.model.memory import StoredPages
 from perilune.model.model import Transformer
 from perilune.model.state import SequenceState
 
@@ -26,9 +30,19 @@ class Runner:
         self.config = model.config
         self.prefill_chunk = prefill_chunk
 
-    def new_state(self) -> SequenceState:
-        width = self.config.kv_lora_rank + self.config.qk_rope_head_dim
-        return SequenceState(self.config.num_hidden_layers, width)
+    def new_state(self, pages: StoredPages | None = None) -> SequenceState:
+        """The state of a sequence without tokens, on what was read before it."""
+        state = self.model.new_state()
+        if self.model.memory is not None:
+            state.live = new_live(self.model, pages)
+        return state
+
+    def extend(self, ids: Seq[int], state: SequenceState, last_only: bool = True) -> Tensor:
+        """Logits [1 or T, V] of the next tokens of a sequence, which are then part of its state."""
+        step = self.model.extend if self.model.memory is None else partial(listen, self.model)
+        logits_TV = step(torch.tensor(ids, dtype=torch.int64), state, last_only)
+        state.advance(len(ids))
+        return logits_TV
 
     def chunk_size(self, start: int, end: int) -> int:
         """How many tokens the next chunk takes when `start` of `end` are done."""
@@ -36,12 +50,12 @@ class Runner:
 
     def prefill(self, ids: Seq[int], state: SequenceState) -> np.ndarray:
         """Reads one chunk into the state; the logits [V] after its last token."""
-        logits_1V = self.model.extend(torch.tensor(ids, dtype=torch.int64), state, last_only=True)
-        state.advance(len(ids))
-        return logits_1V[-1].numpy()
+        return self.extend(ids, state)[-1].numpy()
 
     def decode(self, ids: Seq[int], states: list[SequenceState]) -> np.ndarray:
         """One token of each sequence; the logits [B, V] after it."""
+        if self.model.memory is not None:
+            return torch.cat([self.extend([id], state) for id, state in zip(ids, states, strict=True)]).numpy()
         logits_BV = self.model.decode(torch.tensor(ids, dtype=torch.int64), states)
         for state in states:
             state.advance(1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from perilune.engine.sample import Sampler
 from perilune.engine.types import FinishReason, Request, Token, Usage
 from perilune.errors import PeriluneError
+from perilune.model.live_state import LiveState
 from perilune.model.state import SequenceState
 
 MAX_BATCH = 16
@@ -29,6 +30,7 @@ class Sequence:
     ids: list[int]
     state: SequenceState | None = None  # held only while running
     tokens: list[Token] = field(default_factory=list)
+    live: LiveState | None = None  # where the model has a chunk memory: what was chosen and pointed at
     cached: int = 0
     prefilled: int = 0  # prompt tokens in the state, the cached ones included
     prefill_seconds: float = 0.0

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from perilune.errors import RequestError
+
+if TYPE_CHECKING:
+    from perilune.model.memory import StoredPages
 
 MAX_TEMPERATURE = 2.0
 MAX_TOP_LOGPROBS = 20
@@ -73,11 +76,16 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt as ids, how to continue it, and the ids that end the reply."""
+    """A prompt as ids, how to continue it, and the ids that end the reply.
+
+    `pages` are what the model has read before, `read_tokens` of it, where it has a chunk memory.
+    """
 
     prompt_ids: tuple[int, ...]
     params: SamplingParams = field(default_factory=SamplingParams)
     stop_ids: frozenset[int] = frozenset()
+    pages: StoredPages | None = None
+    read_tokens: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt_ids", token_ids(self.prompt_ids, "prompt_ids"))

@@ -33,7 +33,8 @@ from perilune.weights.write import MAX_SHARD_BYTES, CheckpointWriter
 
 INT4_MODES = ("float", "int8", "unpacked")
 STORED_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
-BALANCE_BIAS = "e_score_correction_bias"
+# Published with full precision: the bias decides between near ties, decays multiply over hundreds of tokens.
+FULL_PRECISION = ("e_score_correction_bias", ".A_log", ".dt_bias")
 
 
 def load_transformer(directory: str | Path, *, int4_mode: str = "float") -> Transformer:
@@ -127,8 +128,7 @@ def _stored_dtype(config: ModelConfig, name: str) -> str:
         return "I32"
     if name.endswith("weight_scale"):
         return "BF16"
-    # Published with full precision: the bias decides between near ties.
-    return "F32" if name.endswith(BALANCE_BIAS) else STORED_NAMES[config.dtype]
+    return "F32" if name.endswith(FULL_PRECISION) else STORED_NAMES[config.dtype]
 
 
 def _published_tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
@@ -136,7 +136,7 @@ def _published_tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
     dtype = getattr(torch, config.dtype)
     for name, tensor in model.state_dict().items():
         if ".experts." not in name:
-            yield published_name(name, config), tensor.to(torch.float32 if BALANCE_BIAS in name else dtype)
+            yield published_name(name, config), tensor.to(torch.float32 if name.endswith(FULL_PRECISION) else dtype)
     for layer, block in enumerate(model.layers):
         if isinstance(block.mlp, MoE):
             yield from _published_experts(config, layer, _float_triples(block.mlp.experts))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from perilune.kernels.decode_cpu import DecodePlan, LayerWeights, Matrix, Sizes
-from perilune.model.attention import LATENT_NORM_EPS
+from perilune.model.attention import LATENT_NORM_EPS, LatentAttention
 from perilune.model.layers import SwiGLU
 from perilune.model.moe import Int4Experts, MoE
 from perilune.model.state import SequenceState
@@ -28,6 +28,8 @@ READABLE = (torch.bfloat16, torch.float32)
 
 def fuse(model: Transformer) -> FusedDecode | None:
     """The fused step of a model opened for inference, or None where only the plain path can run."""
+    if any(type(block.self_attn) is not LatentAttention for block in model.blocks):
+        return None
     moes = [block.mlp for block in model.blocks if isinstance(block.mlp, MoE)]
     if any(not isinstance(moe.experts, Int4Experts) for moe in moes):
         return None
@@ -98,6 +100,7 @@ class FusedDecode:
 
     def _layer(self, block: Block) -> LayerWeights:
         a, mlp = block.self_attn, block.mlp
+        assert isinstance(a, LatentAttention)
         has_lora = a.config.q_lora_rank is not None
         dense = mlp.shared_experts if isinstance(mlp, MoE) else mlp
         gate, up, down, inner = _swiglu(dense)

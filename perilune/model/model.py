@@ -1,13 +1,15 @@
 """The whole decoder: embedding, blocks, head. Read this first.
 
 One class trains and serves. `forward` runs whole sequences (training, plain definition); `extend` and `decode` run
-one sequence's next chunk, or the next token of many sequences, on states that hold the latent cache.
+one sequence's next chunk, or the next token of many sequences, on states that hold what came before. What a model
+with a chunk memory reads before it is asked lives in live.py.
 
 Legend: B batch, T tokens, D hidden, V vocabulary, W = kv_lora_rank + qk_rope_head_dim (one cache row).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -15,13 +17,32 @@ import torch
 from torch import Tensor, nn
 
 from perilune.config import ModelConfig
-from perilune.errors import ConfigError
 from perilune.model.attention import LatentAttention
+from perilune.model.copy_head import CopyHead, Pointing, pointable
+from perilune.model.delta import KimiDeltaAttention
 from perilune.model.fused import FusedDecode
+from perilune.model.init import init_weights
 from perilune.model.layers import Embedding, Linear, RMSNorm, SwiGLU
+from perilune.model.memory import ChunkMemory
 from perilune.model.moe import MoE
+from perilune.model.reader import WindowReader
 from perilune.model.rope import RotaryTable
 from perilune.model.state import SequenceState
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How whole sequences lie in a batch: rotary tables, and the documents of a packed row.
+
+    Latent attention sees all rows end to end, so that each document is one slice whatever row it came from;
+    `segments_BT` numbers them for layers that go through a row.
+    """
+
+    rows: int
+    cos: Tensor
+    sin: Tensor
+    documents: list[int] | None = None
+    segments_BT: Tensor | None = None
 
 
 class Block(nn.Module):
@@ -30,7 +51,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, index: int):
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = LatentAttention(config)
+        self.self_attn = _attention(config, index)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         if config.is_moe_layer(index):
             self.mlp: nn.Module = MoE(config)
@@ -40,27 +61,54 @@ class Block(nn.Module):
     def feed_forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.post_attention_layernorm(x))
 
-    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, documents: list[int] | None) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos, sin, documents)
-        return self.feed_forward(x_BTD)
+    def forward(self, x_BTD: Tensor, packing: Packing) -> Tensor:
+        """Whole sequences; packed rows come end to end as one."""
+        normed = self.input_layernorm(x_BTD)
+        if isinstance(self.self_attn, KimiDeltaAttention):
+            rows_BTD = normed.reshape(packing.rows, -1, normed.shape[-1])
+            y_BTD = self.self_attn(rows_BTD, packing.segments_BT)[0].reshape(x_BTD.shape)
+        else:
+            y_BTD = self.self_attn(normed, packing.cos, packing.sin, packing.documents)
+        return self.feed_forward(x_BTD + y_BTD)
 
-    def extend(self, x_TD: Tensor, cos: Tensor, sin: Tensor, cache_SW: Tensor, start: int) -> Tensor:
-        return self.feed_forward(x_TD + self.self_attn.extend(self.input_layernorm(x_TD), cos, sin, cache_SW, start))
+    def extend(self, x_TD: Tensor, cos: Tensor, sin: Tensor, state: SequenceState, index: int) -> Tensor:
+        normed = self.input_layernorm(x_TD)
+        if isinstance(self.self_attn, KimiDeltaAttention):
+            y_1TD, state.deltas[index] = self.self_attn(normed[None], state=state.deltas[index])
+            return self.feed_forward(x_TD + y_1TD[0])
+        return self.feed_forward(x_TD + self.self_attn.extend(normed, cos, sin, state.latents[index], state.length))
 
-    def decode(self, x_BD: Tensor, cos: Tensor, sin: Tensor, caches: list[Tensor], starts: list[int]) -> Tensor:
-        return self.feed_forward(x_BD + self.self_attn.decode(self.input_layernorm(x_BD), cos, sin, caches, starts))
+    def decode(self, x_BD: Tensor, cos: Tensor, sin: Tensor, states: list[SequenceState], index: int) -> Tensor:
+        normed = self.input_layernorm(x_BD)
+        if isinstance(self.self_attn, KimiDeltaAttention):
+            rows = []
+            for x_D, state in zip(normed, states, strict=True):
+                y_1TD, state.deltas[index] = self.self_attn(x_D[None, None], state=state.deltas[index])
+                rows.append(y_1TD[0, 0])
+            return self.feed_forward(x_BD + torch.stack(rows))
+        caches, starts = [state.latents[index] for state in states], [state.length for state in states]
+        return self.feed_forward(x_BD + self.self_attn.decode(normed, cos, sin, caches, starts))
+
+
+def _attention(config: ModelConfig, index: int) -> LatentAttention | KimiDeltaAttention:
+    linear = config.linear_attention
+    if linear is not None and linear.is_kda(index):
+        return KimiDeltaAttention(
+            config.hidden_size,
+            linear.num_heads,
+            linear.head_dim,
+            linear.short_conv_kernel_size,
+            config.rms_norm_eps,
+            gate=linear.gate,
+        )
+    return WindowReader(config) if config.is_reader(index) else LatentAttention(config)
 
 
 class Transformer(nn.Module):
-    """A DeepSeek-V3-style decoder. Module names are the published tensor names without their prefix."""
+    """A decoder of the DeepSeek-V3 and Kimi-Linear family. Module names are the published ones without their prefix."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        if config.linear_attention is not None:
-            raise ConfigError(
-                "this model has Kimi Delta Attention layers (linear_attn_config), which this version cannot run; "
-                "directories with latent attention in every layer can be opened"
-            )
         self.config = config
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
@@ -68,6 +116,11 @@ class Transformer(nn.Module):
         self.lm_head = Linear(config.hidden_size, config.vocab_size)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
+        self.memory: ChunkMemory | None = None
+        self.copy_head: CopyHead | None = None
+        if config.memory is not None:
+            self.memory = ChunkMemory(config.hidden_size, config.memory, config.rms_norm_eps)
+            self.copy_head = CopyHead(config)
         self.rotary = RotaryTable(config.rope, config.qk_rope_head_dim)
         # Set when a checkpoint is opened for inference; see fused.py.
         self.fused: FusedDecode | None = None
@@ -77,34 +130,69 @@ class Transformer(nn.Module):
         """The layers with their own type, which ModuleList hides."""
         return cast(list[Block], list(self.layers))
 
+    @property
+    def lower(self) -> list[Block]:
+        """The layers that read; all of them where there is no chunk memory."""
+        memory = self.config.memory
+        return self.blocks if memory is None else self.blocks[: memory.num_read_layers]
+
+    @property
+    def upper(self) -> list[Block]:
+        """The layers that ask the chunk memory."""
+        return self.blocks[len(self.lower) :]
+
     def embed(self, ids: Tensor) -> Tensor:
         return self.embed_tokens(ids)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Hidden states [..., D] → float32 logits [..., V]."""
+        """Hidden states [..., D] → float32 logits [..., V] of the head alone."""
         return self.lm_head(self.norm(x))
 
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
-        """Whole sequences → last hidden states [B, T, D] before the final norm.
+    def packing(self, ids_BT: Tensor, segments_BT: Tensor | None) -> Packing:
+        cos_TP, sin_TP = self.rotary.up_to(ids_BT.shape[1])
+        rows = ids_BT.shape[0]
+        if segments_BT is None:
+            return Packing(rows, cos_TP[: ids_BT.shape[1]], sin_TP[: ids_BT.shape[1]])
+        positions_T = segment_positions(segments_BT).flatten()
+        return Packing(rows, cos_TP[positions_T], sin_TP[positions_T], document_lengths(positions_T), segments_BT)
+
+    def trunk(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Whole sequences → hidden states [B, T, D] after the last layer (before the norm) and at mid-depth.
 
         `segments_BT` numbers the documents packed into a row: none sees another, and each counts positions from 0.
         """
-        cos_TP, sin_TP = self.rotary.up_to(ids_BT.shape[1])
-        if segments_BT is None:
-            cos, sin, documents = cos_TP[: ids_BT.shape[1]], sin_TP[: ids_BT.shape[1]], None
-            x_BTD = self.embed(ids_BT)
-        else:
-            # All rows are laid end to end, so that each document is one slice whatever row it came from.
-            positions_T = segment_positions(segments_BT).flatten()
-            cos, sin, documents = cos_TP[positions_T], sin_TP[positions_T], document_lengths(positions_T)
-            x_BTD = self.embed(ids_BT.reshape(1, -1))
-        for block in self.layers:
-            x_BTD = block(x_BTD, cos, sin, documents)
-        return x_BTD.view(*ids_BT.shape, -1)
+        packing = self.packing(ids_BT, segments_BT)
+        x_BTD = self.embed(ids_BT if segments_BT is None else ids_BT.reshape(1, -1))
+        for block in self.lower:
+            x_BTD = block(x_BTD, packing)
+        middle_BTD = x_BTD
+        for block in self.upper:
+            x_BTD = block(x_BTD, packing)
+        return x_BTD.view(*ids_BT.shape, -1), middle_BTD.view(*ids_BT.shape, -1)
+
+    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """The first of `trunk`."""
+        return self.trunk(ids_BT, segments_BT)[0]
+
+    def pointing(self, y_BTD: Tensor, middle_BTD: Tensor, ids_BT: Tensor, segments_BT: Tensor | None) -> Pointing:
+        """Where each token of whole sequences points within its own window; `y` is the normed last hidden state."""
+        assert self.memory is not None and self.copy_head is not None
+        latents_BTL = self.memory.latents(self.memory.features(middle_BTD, segments_BT))
+        seen_BTT = pointable(segments_BT, ids_BT.shape[1], self.copy_head.window)
+        return self.copy_head(y_BTD, latents_BTL, latents_BTL, following(ids_BT), seen_BTT, None)
 
     def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
         """Whole sequences → logits [B, T, V]: the definition that cached decoding is tested against."""
-        return self.logits(self.hidden(ids_BT, segments_BT))
+        x_BTD, middle_BTD = self.trunk(ids_BT, segments_BT)
+        if self.copy_head is None:
+            return self.logits(x_BTD)
+        y_BTD = self.norm(x_BTD)
+        return self.pointing(y_BTD, middle_BTD, ids_BT, segments_BT).mix(self.lm_head(y_BTD))
+
+    def new_state(self) -> SequenceState:
+        """The state of a sequence that has no token yet."""
+        states = [b.self_attn.new_state() if isinstance(b.self_attn, KimiDeltaAttention) else None for b in self.blocks]
+        return SequenceState(len(self.blocks), self.config.cache_width, deltas=states)
 
     @torch.inference_mode()
     def extend(self, ids_T: Tensor, state: SequenceState, last_only: bool = True) -> Tensor:
@@ -113,8 +201,8 @@ class Transformer(nn.Module):
         state.reserve(ids_T.shape[0])
         cos_TP, sin_TP = self.rotary.up_to(end)
         x_TD = self.embed(ids_T)
-        for block, cache_SW in zip(self.blocks, state.latents, strict=True):
-            x_TD = block.extend(x_TD, cos_TP[start:end], sin_TP[start:end], cache_SW, start)
+        for i, block in enumerate(self.blocks):
+            x_TD = block.extend(x_TD, cos_TP[start:end], sin_TP[start:end], state, i)
         return self.logits(x_TD[-1:] if last_only else x_TD)
 
     @torch.inference_mode()
@@ -128,19 +216,17 @@ class Transformer(nn.Module):
         cos_TP, sin_TP = self.rotary.up_to(max(starts) + 1)
         x_BD = self.embed(ids_B)
         for i, block in enumerate(self.blocks):
-            caches = [state.latents[i] for state in states]
-            x_BD = block.decode(x_BD, cos_TP[starts], sin_TP[starts], caches, starts)
+            x_BD = block.decode(x_BD, cos_TP[starts], sin_TP[starts], states, i)
         return self.logits(x_BD)
 
-    @torch.no_grad()
     def init_weights(self, seed: int) -> None:
-        """Fresh weights for training: normal with the config's range, norms at one, no balance bias."""
-        generator = torch.Generator().manual_seed(seed)
-        for name, weight in self.named_parameters():
-            if name.endswith("norm.weight"):
-                weight.fill_(1.0)
-            else:
-                weight.normal_(0.0, self.config.initializer_range, generator=generator)
+        """Fresh weights for training; see init.py."""
+        init_weights(self, seed)
+
+
+def following(ids_BT: Tensor) -> Tensor:
+    """The token after each one; -1 after the last."""
+    return torch.cat((ids_BT[:, 1:], ids_BT.new_full((ids_BT.shape[0], 1), -1)), dim=1)
 
 
 def segment_positions(segments_BT: Tensor) -> Tensor:

@@ -18,10 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perilune.config import ModelConfig
+from perilune.corpus.sources import data_root
 from perilune.errors import ConfigError
 from perilune.model.model import Transformer
 from perilune.text.tokenizer import Tokenizer
 from perilune.train import snapshot
+from perilune.train.asking import AskRows, Bank, ask_loss
 from perilune.train.balance import expert_counts, health, sequence_loss, take_routings, update_biases
 from perilune.train.loss import head_loss
 from perilune.train.optim import Optimizer
@@ -31,6 +34,7 @@ from perilune.train.replicas import Replicas
 from perilune.train.report import Report, describe_run, write_json
 from perilune.train.samples import sample_replies
 from perilune.train.schedule import Schedule
+from perilune.train.start import begin_with
 
 HELD_OUT_BATCHES = 4
 DATA_INDEX = "data_index.json"  # a copy of the packed corpus' index, kept with the run
@@ -62,8 +66,15 @@ class Batch:
 def token_loss(model: Transformer, batch: Batch, z_weight: float = 0.0) -> Tensor:
     """Summed loss of the trained tokens; the head only runs for them."""
     chosen_N = torch.where(batch.mask_BT.flatten())[0]
-    x_ND = model.hidden(batch.ids_BT, batch.segments_BT).flatten(0, 1).index_select(0, chosen_N)
-    return head_loss(model.norm(x_ND), model.lm_head.weight, batch.target_BT.flatten()[chosen_N], z_weight)
+    target_N = batch.target_BT.flatten()[chosen_N]
+    x_BTD, middle_BTD = model.trunk(batch.ids_BT, batch.segments_BT)
+    if model.copy_head is None:
+        x_ND = x_BTD.flatten(0, 1).index_select(0, chosen_N)
+        return head_loss(model.norm(x_ND), model.lm_head.weight, target_N, z_weight)
+    y_BTD = model.norm(x_BTD)
+    pointing = model.pointing(y_BTD, middle_BTD, batch.ids_BT, batch.segments_BT)
+    copied = pointing.log_keep.flatten()[chosen_N], pointing.log_copy(batch.target_BT).flatten()[chosen_N]
+    return head_loss(y_BTD.flatten(0, 1)[chosen_N], model.lm_head.weight, target_N, z_weight, copied)
 
 
 class Trainer:
@@ -78,6 +89,10 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = Transformer(self.model_config)
         self.model.init_weights(config.seed)
+        if config.start:
+            begin_with(self.model, config.start)
+        self.asking = ask_rows(config, self.model_config, self.tokenizer)
+        self.banks = [Bank(config.ask_bank) for _ in range(config.threads)]
         self.replicas = Replicas(self.model, config.threads)
         self.optimizer = Optimizer(
             self.model,
@@ -104,6 +119,7 @@ class Trainer:
         if step >= config.qat_start:
             self.replicas.show_quantized()
         parts = self.replicas.run(lambda twin, i: self._part(twin, batch.share(i, config.threads), batch.trained))
+        asked = self.replicas.run(lambda twin, i: self._ask_part(twin, step, i)) if self.asking else []
         self.replicas.collect_gradients()
         norm = self.optimizer.clip(config.clip)
         lr = self.schedule.lr(step)
@@ -112,7 +128,8 @@ class Trainer:
         counts_LE = torch.stack([counts for _, counts in parts]).sum(0)
         update_biases(self.model, counts_LE, config.bias_rate)
         loss = sum(part_loss for part_loss, _ in parts) / max(1, batch.trained)
-        return {"loss": loss, "lr": lr, "grad_norm": norm, **health(counts_LE)}
+        means = {name: sum(part[name] for part in asked) / len(asked) for name in (asked[0] if asked else ())}
+        return {"loss": loss, **means, "lr": lr, "grad_norm": norm, **health(counts_LE)}
 
     def _part(self, twin: Transformer, batch: Batch, trained: int) -> tuple[float, Tensor]:
         """Forward and backward of one thread's rows: summed loss and expert counts."""
@@ -122,6 +139,19 @@ class Trainer:
         balance = sequence_loss(routings, batch.ids_BT.shape[0]) / config.threads
         (loss / max(1, trained) + config.balance_weight * balance).backward()
         return float(loss.detach()), expert_counts(routings, self.model_config.n_routed_experts)
+
+    def _ask_part(self, twin: Transformer, step: int, part: int) -> dict[str, float]:
+        """Forward and backward of one thread's documents and questions."""
+        config = self.config
+        assert self.asking is not None
+        batch = self.asking.batch(step, part)
+        made = ask_loss(twin, batch, self.banks[part].pages)
+        if config.ask_bank:
+            self.banks[part].add(made.pages)
+        mean = made.replies / max(1, batch.trained)
+        ((config.ask_weight * mean + config.select_weight * made.selection) / config.threads).backward()
+        take_routings(twin)  # questions are few and alike: experts are balanced on the packed rows
+        return {"ask": float(mean.detach()), "select": float(made.selection.detach())} | made.shares
 
     def held_out_loss(self) -> float:
         """Mean loss of the first held-out batches, on the weights the twins see."""
@@ -137,6 +167,15 @@ class Trainer:
                 return float(token_loss(twin, batch.share(i, self.config.threads)))
 
         return sum(self.replicas.run(part)) / max(1, batch.trained)
+
+
+def ask_rows(config: TrainConfig, model: ModelConfig, tokenizer: Tokenizer) -> AskRows | None:
+    if not config.ask_tokens:
+        return None
+    if model.memory is None:
+        raise ConfigError("ask_tokens are read into a chunk memory, but the model's config has no memory_config")
+    size, sizes = model.memory.chunk_size, (config.ask_tokens, config.ask_questions)
+    return AskRows(data_root(), tokenizer, config.seed, size, *sizes)
 
 
 def train(config: TrainConfig) -> Path:

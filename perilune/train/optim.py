@@ -15,6 +15,18 @@ from torch import Tensor, nn
 
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NS_STEPS = 5
+# Choices of few outputs, or one weight for each channel: nothing to make orthogonal.
+SMALL = tuple(
+    [
+        ".mlp.gate.weight",
+        "conv1d.weight",
+        ".A_log",
+        ".b_proj.weight",
+        ".weight_proj.weight",
+        ".keep_proj.weight",
+        "copy_head.gate_proj.weight",
+    ]
+)
 MAX_BATCH_ELEMENTS = 1 << 20  # a batch that stays near the second-level cache runs faster than one big one
 
 Map = Callable[[Callable, Iterable], Iterator]
@@ -170,13 +182,14 @@ class Optimizer:
 
 
 def sort_weights(model: nn.Module, heads: int) -> tuple[list[Matrix], dict[str, nn.Parameter]]:
-    """Muon gets the matrices of the blocks; embedding, head, router and vectors go to AdamW."""
+    """Muon gets the matrices of the blocks and the memory; embedding, head, routers, gates, taps and vectors go to
+    AdamW."""
     matrices, rest = [], {}
     for name, weight in model.named_parameters():
         if not weight.requires_grad:
             continue
         outer = name.startswith(("embed_tokens.", "lm_head."))
-        if weight.ndim < 2 or outer or name.endswith(".mlp.gate.weight"):
+        if weight.ndim < 2 or outer or name.endswith(SMALL):
             rest[name] = weight
         else:
             per_head = name.endswith((".q_proj.weight", ".q_b_proj.weight", ".kv_b_proj.weight"))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from perilune.config import ModelConfig, QuantConfig, RopeConfig
+from perilune.config import LinearAttentionConfig, MemoryConfig, ModelConfig, QuantConfig, RopeConfig
 from perilune.errors import ConfigError
 
 SAMPLE_PROMPTS = (
@@ -29,6 +29,7 @@ FREE_TO_CHANGE = {
     "out",
     "data",
     "tokenizer",
+    "start",
 }
 
 
@@ -40,6 +41,7 @@ class TrainConfig:
     tokenizer: str  # the folder with tiktoken.model
     out: str
     model: str = "nano"  # "nano", or a path to a config.json
+    start: str = ""  # a model folder whose fitting weights the run begins with
     steps: int = 2000
     rows: int = 8  # packed rows a step
     threads: int = 2  # rows are split over them; another number gives other last bits
@@ -54,6 +56,11 @@ class TrainConfig:
     bias_rate: float = 1e-3
     balance_weight: float = 1e-4
     qat_from: float = 0.7  # share of the steps after which routed experts are on the INT4 grid
+    ask_tokens: int = 0  # read and asked about in each thread of a step, for models with a chunk memory
+    ask_questions: int = 32  # about them
+    ask_bank: int = 384  # chunks of earlier steps that are searched besides
+    ask_weight: float = 1.0  # of a reply token, against a token of the packed rows
+    select_weight: float = 0.3  # of the selection's loss
     minutes: float = 0.0  # save and stop after this wall-clock time; 0 = no limit
     log_every: int = 10
     eval_every: int = 200
@@ -119,7 +126,7 @@ def resolve_model(config: TrainConfig, n_vocab: int) -> ModelConfig:
 
 
 def nano(n_vocab: int) -> ModelConfig:
-    """The first nano: 18 M weights, 6 M of them active for a token."""
+    """The second nano: three layers read, a chunk memory, three layers ask; 18 M weights, 7 M of them for a token."""
     base = n_vocab - 256
     return ModelConfig(
         model_type="perilune",
@@ -139,7 +146,9 @@ def nano(n_vocab: int) -> ModelConfig:
         num_experts_per_tok=4,
         first_k_dense_replace=1,
         routed_scaling_factor=2.0,
-        max_position_embeddings=2048,
+        max_position_embeddings=(1 << 21) + (1 << 13),  # two million tokens read, and a conversation about them
+        linear_attention=LinearAttentionConfig((1, 2, 3), (4, 5, 6), num_heads=4, head_dim=64, gate="sigmoid"),
+        memory=MemoryConfig(num_read_layers=3, answer_token_id=base + 4),
         rope=RopeConfig(theta=10000.0),
         quantization=QuantConfig(),
         bos_token_id=base,

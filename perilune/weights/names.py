@@ -106,6 +106,40 @@ def _kda(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     yield "o_proj.weight", Expected((c.hidden_size, wide))
 
 
+def _reader(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
+    """What a layer above the chunk memory has besides its latent attention."""
+    memory, heads = c.memory, c.num_attention_heads
+    assert memory is not None
+    yield "memory_q_proj.weight", Expected((heads * c.qk_nope_head_dim, c.hidden_size))
+    yield "memory_kv_b_proj.weight", Expected((heads * (c.qk_nope_head_dim + c.v_head_dim), memory.latent_rank))
+    yield "chunk_scale", Expected((heads,))
+    yield "sink", Expected((memory.latent_rank,))
+
+
+def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
+    """The chunk memory and the copy head of a perilune model."""
+    memory = c.memory
+    assert memory is not None
+    width, taps = memory.index_groups * memory.index_dim, memory.taps * c.hidden_size
+    yield "memory.norm.weight", Expected((c.hidden_size,))
+    yield "memory.latent_proj.weight", Expected((memory.latent_rank, taps))
+    yield "memory.latent_norm.weight", Expected((memory.latent_rank,))
+    yield "memory.index_proj.weight", Expected((width, taps))
+    yield "memory.query_down.weight", Expected((memory.query_rank, c.hidden_size))
+    yield "memory.query_up.weight", Expected((width, memory.query_rank))
+    yield "memory.landmark_proj.weight", Expected((width, c.hidden_size))
+    yield "memory.weight_proj.weight", Expected((memory.index_groups, c.hidden_size))
+    yield "memory.weight_bias", Expected((memory.index_groups,))
+    yield "memory.keep_proj.weight", Expected((1, c.hidden_size))
+    yield "memory.keep_bias", Expected((1,))
+    yield "copy_head.key_proj.weight", Expected((memory.copy_dim, memory.latent_rank))
+    yield "copy_head.query_proj.weight", Expected((memory.copy_dim, c.hidden_size))
+    yield "copy_head.latent_query_proj.weight", Expected((memory.copy_dim, memory.latent_rank))
+    yield "copy_head.gate_proj.weight", Expected((1, c.hidden_size))
+    yield "copy_head.gate_bias", Expected((1,))
+    yield "copy_head.chunk_scale", Expected((1,))
+
+
 def _ffn(hidden: int, width: int) -> Iterator[tuple[str, Expected]]:
     yield "gate_proj.weight", Expected((width, hidden))
     yield "up_proj.weight", Expected((width, hidden))
@@ -141,6 +175,8 @@ def _layer(c: ModelConfig, layer: int) -> Iterator[tuple[str, Expected]]:
         yield f"{prefix}{norm}.weight", Expected((c.hidden_size,))
     for name, expected in _kda(c) if c.is_kda_layer(layer) else _mla(c):
         yield f"{prefix}self_attn.{name}", expected
+    for name, expected in _reader(c) if c.is_reader(layer) else ():
+        yield f"{prefix}self_attn.{name}", expected
     if not c.is_moe_layer(layer):
         for name, expected in _ffn(c.hidden_size, c.intermediate_size):
             yield f"{prefix}mlp.{name}", expected
@@ -162,6 +198,8 @@ def expected_tensors(config: ModelConfig) -> dict[str, Expected]:
     table = {f"{model_prefix(config)}embed_tokens.weight": Expected((config.vocab_size, config.hidden_size))}
     for layer in range(config.num_hidden_layers):
         table.update(_layer(config, layer))
+    if config.memory is not None:
+        table.update((model_prefix(config) + name, expected) for name, expected in _memory(config))
     table[f"{model_prefix(config)}norm.weight"] = Expected((config.hidden_size,))
     head = Expected((config.vocab_size, config.hidden_size), optional=config.tie_word_embeddings)
     table[f"{config.tensor_prefix}lm_head.weight"] = head

@@ -1,0 +1,1 @@
+"""From what the user names to token segments with places: files, folders, a pipe."""

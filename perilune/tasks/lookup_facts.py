@@ -1,0 +1,278 @@
+"""Facts about people, places and machines in plain sentences, and questions that paraphrase them."""
+
+import random
+from dataclasses import dataclass
+
+from perilune.tasks.lookup_keys import Keys
+from perilune.tasks.lookup_questions import wrap
+from perilune.tasks.lookup_types import Lookup, Question, fair_questions, prose_filler, question
+from perilune.tasks.lookup_values import KINDS, Values
+from perilune.tasks.task import capital, chance, pick
+
+PEOPLE = ("people", "people", "first_names", "made_up", "titled")
+PLACES = ("described", "phrases", "nouns", "titled", "towns")
+MACHINES = ("numbered", "numbered", "described", "titled", "letters")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """{s} the subject, {v} the value. Sentences and questions are parted by " | "."""
+
+    subjects: tuple[str, ...]
+    values: tuple[str, ...]
+    sentences: str
+    questions: str
+
+
+TRAIN: tuple[Fact, ...] = (
+    Fact(
+        PEOPLE,
+        ("town", "made_up"),
+        "{s} lives in {v} | {s} has a small flat in {v} | {s} moved to {v} last spring | {v} is where {s} lives",
+        "where does {s} live? | in which town is {s} at home? | which place did {s} move to? | home of {s}?",
+    ),
+    Fact(
+        PEOPLE,
+        ("food",),
+        "{s} likes to eat {v} | {s} orders {v} every day | the dish that {s} likes best is {v} | {s} cannot resist {v}",
+        "what does {s} like to eat? | what is {s}'s favourite food? | which food should I cook for {s}?",
+    ),
+    Fact(
+        PEOPLE,
+        ("animal", "made_up"),
+        "{s} lives with one tame {v} | {s} owns the {v} | there is one {v} in the house of {s}",
+        "which animal does {s} keep? | what pet does {s} have? | what kind of animal lives with {s}?",
+    ),
+    Fact(
+        PEOPLE,
+        ("year", "date"),
+        "{s} was born in {v} | the year {v} saw the birth of {s} | {s} came into the world in {v}",
+        "when was {s} born? | what is {s}'s date of birth? | since when has {s} been in the world?",
+    ),
+    Fact(
+        PEOPLE,
+        ("phone", "digits4", "digits6"),
+        "{s} can be reached at {v} | to call {s}, dial {v} | {s} answers the telephone at {v}",
+        "how can I reach {s} by telephone? | which number do I dial for {s}? | what is {s}'s phone number?",
+    ),
+    Fact(
+        PEOPLE,
+        ("thing", "phrase"),
+        "{s} bought {v} at the market | {s} came home with {v} | at the market, {v} was all that {s} bought",
+        "what did {s} buy? | what did {s} bring home from the market? | which thing did {s} pay for?",
+    ),
+    Fact(
+        PEOPLE,
+        ("clock",),
+        "{s} gets up at {v} | at {v} {s} leaves the bed | the alarm of {s} rings at {v}",
+        "when does {s} get up? | at what time does {s} wake? | when does the day of {s} begin?",
+    ),
+    Fact(
+        PEOPLE,
+        ("spot",),
+        "{s} sits in {v} | you will find {s} in {v} | {s} was told to wait in {v}",
+        "where does {s} sit? | where can I find {s}? | in which place is {s} waiting?",
+    ),
+    Fact(
+        PEOPLE,
+        ("person",),
+        "{s} is married to {v} | {s} and {v} are a couple | {v} became the husband or wife of {s}",
+        "who is {s} married to? | who is the partner of {s}? | whom did {s} marry?",
+    ),
+    Fact(
+        PEOPLE,
+        ("amount",),
+        "{s} earns {v} a week | every week {s} is paid {v} | the wage of {s} comes to {v}",
+        "how much does {s} earn? | what is {s} paid each week? | what is the wage of {s}?",
+    ),
+    Fact(
+        PEOPLE,
+        ("colour",),
+        "{s} always wears {v} | the coat of {s} is {v} | {s} painted the door {v}",
+        "which colour goes with {s}? | what colour did {s} choose? | what colour belongs to {s}?",
+    ),
+    Fact(
+        PEOPLE,
+        ("phrase", "made_up", "word"),
+        "{s} opens the door with the words {v} | to let {s} in, one has to hear {v} | {s} says {v} at the gate",
+        "what does {s} say at the gate? | which words does {s} use to open the door? | {s}'s secret words?",
+    ),
+    Fact(
+        PLACES,
+        ("clock",),
+        "{s} opens at {v} | the doors of {s} open at {v} | nobody gets into {s} before {v}",
+        "when does {s} open? | what is the opening time of {s}? | from what time on may one enter {s}?",
+    ),
+    Fact(
+        PLACES,
+        ("person", "made_up"),
+        "{v} looks after {s} | {s} is run by {v} | it is {v} who takes care of {s}",
+        "who looks after {s}? | who runs {s}? | who is in charge of {s}? | whom should I ask about {s}?",
+    ),
+    Fact(
+        PLACES,
+        ("year", "digits4"),
+        "{s} was built in {v} | work on {s} was finished in {v} | the stones of {s} were laid in {v}",
+        "when was {s} built? | in which year was {s} finished? | how old is {s}, built in what year?",
+    ),
+    Fact(
+        PLACES,
+        ("phrase", "mixed", "digits4", "digits6"),
+        "you get into {s} with {v} | the guard of {s} only accepts {v} | {v} opens {s} | whoever enters {s} types {v}",
+        "how do I get into {s}? | what opens {s}? | which code lets me into {s}? | what do I type to enter {s}?",
+    ),
+    Fact(
+        PLACES,
+        ("thing", "animal", "phrase"),
+        "people found {v} in {s} | {s} is famous for {v} | there is nothing in {s} but {v} | they hid {v} in {s}",
+        "what was found in {s}? | what is {s} known for? | what is there in {s}? | what is hidden in {s}?",
+    ),
+    Fact(
+        PLACES,
+        ("distance",),
+        "from here to {s} it is {v} | {s} lies {v} away | one has to travel {v} to see {s}",
+        "how far is it to {s}? | how far away is {s}? | what is the distance to {s}?",
+    ),
+    Fact(
+        MACHINES,
+        ("digits4", "digits5", "serial", "mixed"),
+        "to repair {s}, enter {v} | the engineers maintain {s} with {v} | {s} restarts when you type {v}",
+        "which code do I need to maintain {s}? | what do I enter to repair {s}? | how can I restart {s}?",
+    ),
+    Fact(
+        MACHINES,
+        ("spot", "street", "town"),
+        "{s} stands in {v} | we moved {s} to {v} | {s} is kept in {v}",
+        "where is {s}? | where does {s} stand? | in which place can {s} be found? | where was {s} moved?",
+    ),
+    Fact(
+        MACHINES,
+        ("mass",),
+        "{s} weighs {v} | on the scales {s} showed {v} | the weight of {s} comes to {v}",
+        "how heavy is {s}? | how much does {s} weigh? | what did the scales show for {s}?",
+    ),
+    Fact(
+        MACHINES,
+        ("amount",),
+        "{s} costs {v} | they sold {s} for {v} | you can have {s} for {v}",
+        "how much is {s}? | what does {s} cost? | what is the price of {s}? | for how much was {s} sold?",
+    ),
+    Fact(
+        MACHINES,
+        ("date", "weekday", "clock"),
+        "{s} will be checked on {v} | the next test of {s} is on {v} | {s} is to be switched off on {v}",
+        "when will {s} be checked? | when is the next test of {s}? | on which day is {s} due?",
+    ),
+    Fact(
+        MACHINES,
+        ("person", "made_up"),
+        "{s} was invented by {v} | {v} designed {s} | we owe {s} to {v} | {v} was the first to build {s}",
+        "who invented {s}? | who designed {s}? | to whom do we owe {s}? | who was the builder of {s}?",
+    ),
+    Fact(
+        MACHINES,
+        ("ip", "hex", "uuid"),
+        "{s} answers at {v} | the network knows {s} as {v} | {s} was registered as {v}",
+        "at which address does {s} answer? | how does the network know {s}? | as what was {s} registered?",
+    ),
+    Fact(
+        MACHINES,
+        ("colour",),
+        "{s} was painted {v} | the paint of {s} is {v} | {s} shines in {v}",
+        "what colour is {s}? | in which colour was {s} painted? | which paint does {s} have?",
+    ),
+)
+HELD_OUT: tuple[Fact, ...] = (
+    Fact(
+        PEOPLE,
+        ("town",),
+        "{s} grew up near {v} | as a child {s} played in the streets of {v}",
+        "where did {s} spend childhood? | near which city did {s} grow up?",
+    ),
+    Fact(
+        PEOPLE,
+        ("thing", "phrase"),
+        "{s} collects nothing except {v} | the shelves of {s} carry {v}",
+        "what does {s} collect? | what stands on the shelves of {s}?",
+    ),
+    Fact(
+        PEOPLE,
+        ("person",),
+        "{s} learned the trade from {v} | the apprentice of {v} was {s}",
+        "from whom did {s} learn? | who taught {s} the trade?",
+    ),
+    Fact(
+        PEOPLE,
+        ("digits4", "digits7"),
+        "{s} swims with the start number {v} | the judges wrote {v} beside {s}",
+        "with which start number does {s} swim? | what did the judges write beside {s}?",
+    ),
+    Fact(
+        PLACES,
+        ("food", "animal"),
+        "{s} smells of {v} | visitors of {s} are greeted by the smell of {v}",
+        "what does {s} smell of? | which smell greets the visitors of {s}?",
+    ),
+    Fact(
+        PLACES,
+        ("phrase", "mixed", "digits6"),
+        "a wooden box beneath {s} holds {v} | what lies buried below {s} is {v}",
+        "what does the box beneath {s} hold? | what lies buried below {s}?",
+    ),
+    Fact(
+        MACHINES,
+        ("digits5", "digits7", "serial"),
+        "{s} only starts after the sequence {v} | the pilot wakes {s} through {v}",
+        "after which sequence does {s} start? | through what does the pilot wake {s}?",
+    ),
+    Fact(
+        MACHINES,
+        ("clock",),
+        "{s} falls silent at {v} | at {v} somebody unplugs {s}",
+        "when does {s} fall silent? | at which hour does somebody unplug {s}?",
+    ),
+)
+FACTS = {False: TRAIN, True: HELD_OUT}
+FRAMES = {
+    False: (*("{X}.",) * 6, "I heard that {x}.", "{X}, they say.", "Everyone knows that {x}.", "- {X}", "Oh, and {x}."),
+    True: (*("{X}.",) * 4, "Gossip has it that {x}.", "Curiously enough, {x}."),
+}
+
+
+def facts(
+    rng: random.Random, needles: int, held_out: bool, keys: Keys | None = None, values: Values | None = None
+) -> Lookup:
+    """Few kinds of fact with many subjects each; a subject may have several facts, never two of one kind."""
+    count = max(1, needles)
+    keys, values = keys or Keys(rng, held_out), values or Values(rng, held_out)
+    table = [fact for fact in FACTS[held_out] if max(KINDS[v].room for v in fact.values) >= 4 * count]
+    some = rng.sample(table, min(len(table), count, rng.randrange(1, 6)))
+    made: list[tuple[str, Fact, str, str]] = []
+    for fact in some:
+        subjects = keys.several(pick(rng, fact.subjects), -(-count // len(some)))
+        mates = [f for f in table if f is not fact and f.subjects == fact.subjects and f not in some]
+        kind = pick(rng, [v for v in fact.values if KINDS[v].room >= 4 * count])
+        for subject in subjects:
+            made.append(_said(rng, fact, subject.said, values.fresh(kind) or "0", held_out))
+            if mates and chance(rng, 0.3):
+                other = pick(rng, mates)
+                more = pick(rng, [v for v in other.values if KINDS[v].room >= 4 * count] or ["phrase"])
+                made.append(_said(rng, other, subject.said, values.fresh(more) or "0", held_out))
+    rng.shuffle(made)
+    made = made[:count]
+
+    def ask() -> Question:
+        index = rng.randrange(len(made))
+        _, fact, subject, value = made[index]
+        text = pick(rng, fact.questions.split(" | ")).format(s=subject)
+        return question(wrap(rng, text, held_out, keep=text.startswith(subject)), [value], [index])
+
+    return Lookup("facts", tuple(text for text, *_ in made), fair_questions(rng, ask), prose_filler(rng))
+
+
+def _said(rng: random.Random, fact: Fact, subject: str, value: str, held_out: bool) -> tuple[str, Fact, str, str]:
+    template = pick(rng, fact.sentences.split(" | "))
+    text = template.format(s=subject, v=value)
+    own = template.startswith("{v}") or (template.startswith("{s}") and not subject.startswith("the "))
+    frame = pick(rng, FRAMES[held_out])
+    return frame.format(x=text, X=text if own else capital(text)), fact, subject, value

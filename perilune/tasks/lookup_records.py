@@ -1,0 +1,200 @@
+"""Needles as programs keep them: JSON, tables, settings, logs, constants, functions and the files that hold them."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from perilune.tasks import lookup_words as w
+from perilune.tasks.lookup_keys import Keys
+from perilune.tasks.lookup_questions import wrap
+from perilune.tasks.lookup_types import Lookup, Question, fair_questions, question
+from perilune.tasks.lookup_values import Values, clock
+from perilune.tasks.task import pick
+
+PAIRS = {
+    False: (
+        '"{k}": "{v}",',
+        '{{"key": "{k}", "value": "{v}"}}',
+        '{{"{k}": "{v}"}}',
+        '  "{k}" : "{v}"',
+        "{k}={v}",
+        "{k} = {v}",
+        '{k} = "{v}"',
+        "{k}: {v}",
+        "{k},{v}",
+        "{k};{v};",
+        "| {k} | {v} |",
+        "{k}\t{v}",
+        "set {k} {v}",
+        "{t} INFO {k}: {n} {v}",
+        "[{t}] {k} {n}={v}",
+        "{t} {k} -> {v}",
+        'self.{k} = "{v}"',
+        '{k} = "{v}"  # {n}',
+        'const {k} = "{v}";',
+        "#define {k} {v}",
+        'config["{k}"] = "{v}"',
+        "--{k} {v}",
+        "# {k}: {v}",
+        '{k}("{v}")',
+    ),
+    True: (
+        "- id: {k}\n  data: {v}",
+        '<item id="{k}">{v}</item>',
+        "INSERT INTO store VALUES ('{k}', '{v}');",
+        "export {k}='{v}'",
+        'let {k} = String::from("{v}");',
+        "{k} => {v}",
+        "{k} := {v}",
+        '("{k}" . "{v}")',
+    ),
+}
+PAIR_QUESTIONS = {
+    False: (
+        "what is the value of {k}?",
+        "which value does {k} have?",
+        "what is {k} set to?",
+        'what is stored under "{k}"?',
+        "value of {k}?",
+        "look up {k}.",
+        "give me the value for {k}.",
+        "what does {k} contain?",
+        "what belongs to the key {k}?",
+        "find {k} and tell me its value.",
+        "what is `{k}`?",
+        "read the value of {k}.",
+    ),
+    True: (
+        "report the content kept at {k}.",
+        "extract the value corresponding to the specified key: {k}",
+        "to what was {k} assigned?",
+    ),
+}
+FUNCTIONS = {
+    False: (
+        'def {k}():\n    return "{v}"',
+        "def {k}(x):\n    # {n}\n    return {q}",
+        "def {k}(self) -> str:\n    return {q}",
+        "{k} = lambda: {q}",
+        "function {k}() {{\n  return {q};\n}}",
+        'class Maker:\n    def {k}(self, {n}=None):\n        {n} = "{v}"\n        return {n}',
+        'def {k}(*args):\n    """Gives the {n}."""\n    return {q}',
+    ),
+    True: (
+        "fn {k}() -> &'static str {{\n    {q}\n}}",
+        "public String {k}() {{\n    return {q};\n}}",
+        "(defun {k} () {q})",
+        "async def {k}({n}):\n    yield {q}",
+    ),
+}
+FUNCTION_QUESTIONS = {
+    False: (
+        "what does {k} return?",
+        "what does `{k}()` return?",
+        "what do I get when I call {k}?",
+        "return value of {k}?",
+        "which value comes back from {k}?",
+        "what is the result of {k}()?",
+        "calling {k} gives what?",
+    ),
+    True: ("evaluate {k}().", "what would a caller of {k} receive?"),
+}
+FILES = {
+    False: (
+        "File: {v}\n\ndef {k}({n}):\n    return {n}",
+        "File: {v}\nclass {k}:\n    pass",
+        "# {v}\ndef {k}({n}, {m}):\n    {m} = {n}\n    return {m}",
+        "File: {v}\n\nimport {m}\n\n{k} = {m}.{n}()",
+        "--- {v} ---\ndef {k}():\n    print({q})",
+        "{v}: defines {k}",
+    ),
+    True: ("== {v} ==\nfn {k}({n}: u8) {{ }}", "// {v}\nvoid {k}(int {n}) {{ return; }}"),
+}
+FILE_QUESTIONS = {
+    False: (
+        "which file defines {k}?",
+        "where is {k} defined?",
+        "in which file is {k}?",
+        "file of {k}?",
+        "which file do I open to change {k}?",
+        "path of the file with {k}?",
+        "find the file that holds {k}.",
+    ),
+    True: ("locate the source of {k}.", "which path contains the definition of {k}?"),
+}
+FREE_KEYS = ("snake", "camel", "dotted", "letters", "made_up", "uuids", "numbers", "pairs")
+NAMES = ("snake", "snake", "camel", "letters", "made_up")
+VALUES = (
+    *("digits4", "digits5", "digits6", "digits7", "number", "hex", "uuid", "mixed", "serial", "ip", "path"),
+    *("phrase", "made_up", "email", "version"),
+)
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How one kind of record is written and asked for."""
+
+    task: str
+    keys: tuple[str, ...]
+    values: tuple[str, ...]
+    templates: Mapping[bool, Sequence[str]]
+    questions: Mapping[bool, Sequence[str]]
+    fillers: Mapping[str, int]
+
+
+RECORDS = Notation(
+    "records", FREE_KEYS, VALUES, PAIRS, PAIR_QUESTIONS, {"code": 35, "text": 25, "needles": 30, "noise": 10}
+)
+RETURNS = Notation("functions", NAMES, VALUES, FUNCTIONS, FUNCTION_QUESTIONS, {"code": 1})
+PATHS = Notation("files", NAMES, ("path",), FILES, FILE_QUESTIONS, {"code": 1})
+
+
+def _document(
+    rng: random.Random,
+    count: int,
+    held_out: bool,
+    kind: Notation,
+    keys: Keys | None,
+    values: Values | None,
+) -> Lookup:
+    """One template for all needles (or a few, in a file of many kinds), keys of one kind, one kind of value."""
+    subjects = (keys or Keys(rng, held_out)).several(pick(rng, kind.keys), max(1, count))
+    values, kind_of_value = values or Values(rng, held_out), pick(rng, kind.values)
+    templates, questions = kind.templates[held_out], kind.questions[held_out]
+    some = [pick(rng, templates)] if rng.random() < 0.7 else list(templates)
+    noun = w.CODE_NOUNS.pick(rng, held_out)
+    needles: list[str] = []
+    given: list[str] = []
+    for subject in subjects:
+        value = values.fresh(kind_of_value) or values.fresh("uuid") or "0"
+        parts = {"n": w.CODE_NOUNS.pick(rng, held_out) if len(some) > 1 else noun, "m": pick(rng, ("data", "item"))}
+        quoted = value if value.isdigit() and value[0] != "0" else f'"{value}"'
+        said = pick(rng, some).format(k=subject.name, v=value, q=quoted, t=clock(rng, held_out), **parts)
+        needles.append(said)
+        given.append(value)
+
+    def ask() -> Question:
+        index = rng.randrange(len(needles))
+        text = pick(rng, questions).format(k=subjects[index].name)
+        return question(wrap(rng, text, held_out), [given[index]], [index])
+
+    filler = rng.choices(list(kind.fillers), list(kind.fillers.values()))[0]
+    return Lookup(kind.task, tuple(needles), fair_questions(rng, ask), filler)
+
+
+def records(
+    rng: random.Random, needles: int, held_out: bool, keys: Keys | None = None, values: Values | None = None
+) -> Lookup:
+    return _document(rng, needles, held_out, RECORDS, keys, values)
+
+
+def functions(
+    rng: random.Random, needles: int, held_out: bool, keys: Keys | None = None, values: Values | None = None
+) -> Lookup:
+    return _document(rng, needles, held_out, RETURNS, keys, values)
+
+
+def files(
+    rng: random.Random, needles: int, held_out: bool, keys: Keys | None = None, values: Values | None = None
+) -> Lookup:
+    return _document(rng, needles, held_out, PATHS, keys, values)

@@ -1,0 +1,58 @@
+"""Begin a run with the weights of a model folder: every weight of the same name and shape is taken over.
+
+Layers of a new kind that take the place of old ones begin at a size at which the old stream can hear them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from perilune.model.checkpoint import load_transformer
+from perilune.model.delta import KimiDeltaAttention
+from perilune.model.model import Transformer
+from perilune.model.moe import Experts, MoE, StoredExperts
+
+PROBE_TOKENS = 256
+HEARD = 0.15  # size of a fresh layer's output over that of the stream it is added to
+
+
+@torch.no_grad()
+def begin_with(model: Transformer, directory: str | Path) -> list[str]:
+    """Returns the names of the weights that stay fresh, because the folder has none that fits."""
+    found = _weights(load_transformer(directory, int4_mode="unpacked"))
+    fresh = []
+    for name, weight in model.state_dict().items():
+        given = found.get(name)
+        if given is None or given.shape != weight.shape:
+            fresh.append(name)
+        else:
+            weight.copy_(given)
+    _raise_fresh(model, set(fresh))
+    return fresh
+
+
+def _raise_fresh(model: Transformer, fresh: set[str]) -> None:
+    """Scale the output norm of fresh recurrent layers, measured on a row of random tokens."""
+    generator = torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(0, model.config.vocab_size, (1, PROBE_TOKENS), generator=generator)
+    x_BTD, packing = model.embed(ids_BT), model.packing(ids_BT, None)
+    for i, block in enumerate(model.blocks):
+        layer = block.self_attn
+        if isinstance(layer, KimiDeltaAttention) and f"layers.{i}.self_attn.o_proj.weight" in fresh:
+            y_BTD = layer(block.input_layernorm(x_BTD))[0]
+            layer.o_norm.weight.mul_(max(1.0, HEARD * float(x_BTD.norm() / y_BTD.norm())))
+        x_BTD = block(x_BTD, packing)
+
+
+def _weights(source: Transformer) -> dict[str, Tensor]:
+    weights = dict(source.state_dict())
+    for i, block in enumerate(source.blocks):
+        if isinstance(block.mlp, MoE) and isinstance(block.mlp.experts, StoredExperts):
+            fused = zip(*block.mlp.experts.weights, strict=True)
+            names = [name for name, _ in Experts(source.config).named_parameters()]
+            for name, parts in zip(names, fused, strict=True):
+                weights[f"layers.{i}.mlp.experts.{name}"] = torch.stack(parts)
+    return weights
