@@ -145,7 +145,7 @@ class MemoryConfig:
         )
         _require(
             self.chunk_size % 16 == 0 and self.index_dim % 4 == 0,
-            f"memory_config.chunk_size = {self.chunk_size} must be a multiple of 16 and index_dim = {self.index_dim} of 4",
+            f"memory_config.chunk_size = {self.chunk_size} must be a multiple of 16, index_dim = {self.index_dim} of 4",
         )
         for name in ("segment", "overlap", "window"):
             _require(

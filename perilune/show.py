@@ -46,7 +46,9 @@ class Summary:
     """Counts of parameters are logical (an INT4 word holds eight); bytes are what lies on disk.
 
     active_parameters is what one token of text passes through, the embedding table counted whole.
-    kv_bytes_per_token is the latent cache in bfloat16, all layers together.
+    kv_bytes_per_token is the latent cache in bfloat16, all layers together. With a chunk memory that is what a token of
+    the conversation takes; one that is read takes read_bytes_per_token. state_bytes is what a sequence takes at any
+    length: the float32 states of its recurrent layers.
     """
 
     directory: str
@@ -64,6 +66,8 @@ class Summary:
     active_parameters: int
     bytes: int
     kv_bytes_per_token: int
+    read_bytes_per_token: int
+    state_bytes: int
     kinds: tuple[Part, ...]
     dtypes: tuple[Part, ...]
     files: tuple[File, ...]
@@ -100,10 +104,27 @@ def summarize(directory: str | Path) -> Summary:
         active_parameters=text - routed + chosen,
         bytes=sum(part.bytes for part in kinds),
         kv_bytes_per_token=(config.kv_lora_rank + config.qk_rope_head_dim) * latent_layers * CACHE_BYTES_PER_NUMBER,
+        read_bytes_per_token=_read_bytes(config),
+        state_bytes=_state_bytes(config),
         kinds=kinds,
         dtypes=_parts(counts, by_dtype=True),
         files=tuple(File(name, header.identity.size) for name, header in sorted(checkpoint.headers.items())),
     )
+
+
+def _read_bytes(config: ModelConfig) -> int:
+    """A float16 latent, int8 index keys and an int32 id."""
+    memory = config.memory
+    return 0 if memory is None else 2 * memory.latent_rank + memory.index_groups * memory.index_dim + 4
+
+
+def _state_bytes(config: ModelConfig) -> int:
+    """A matrix a head and the inputs of the short convolutions, in each recurrent layer."""
+    linear = config.linear_attention
+    if linear is None:
+        return 0
+    width = linear.num_heads * linear.head_dim
+    return len(linear.kda_layers) * 4 * (width * linear.head_dim + 3 * width * (linear.short_conv_kernel_size - 1))
 
 
 def _quantization(config: ModelConfig) -> str:
@@ -190,6 +211,8 @@ def _facts(s: Summary) -> list[tuple[str, str]]:
         ("experts", experts),
         ("context", f"{s.context} tokens"),
         ("cache", f"{s.kv_bytes_per_token} bytes per token in bfloat16"),
+        *([("memory", f"{s.read_bytes_per_token} bytes per token that is read")] if s.read_bytes_per_token else []),
+        *([("state", f"{human(s.state_bytes, 'B')} per sequence at any length")] if s.state_bytes else []),
         ("quantisation", s.quantization),
         ("on disk", f"{human(s.bytes, 'B')} in {len(s.files)} file{'s' * (len(s.files) != 1)}"),
     ]

@@ -89,7 +89,7 @@ def test_a_fork_goes_on_by_itself():
 def test_packed_documents_are_documents_alone():
     model = memory_transformer()
     parts = [ids(50, 7), ids(3, 8), ids(27, 9)]
-    row = torch.tensor([sum(parts, [])])
+    row = torch.tensor([[*parts[0], *parts[1], *parts[2]]])
     segments = torch.tensor([[0] * 50 + [1] * 3 + [2] * 27])
     with torch.no_grad():
         packed = model(row, segments)[0]

@@ -16,6 +16,7 @@ from perilune.config import ModelConfig
 from perilune.engine.runner import Runner
 from perilune.errors import ContextError, RequestError
 from perilune.model.moe import Int4Experts
+from perilune.model.state import SequenceState
 from perilune.weights.files import open_checkpoint
 
 MAX_REPEATS = 1000
@@ -64,7 +65,7 @@ def bench_prefill(model: Model, *, prompt: int, repeats: int) -> Result:
     """Reading a prompt of random ids, from an empty state, in the engine's own chunks."""
     _check(model, prompt=prompt, repeats=repeats)
     runner, ids = model.engine.runner, _random_ids(model.config, prompt)
-    seconds = _measure(lambda: _read(runner, ids), repeats)
+    seconds = _measure(lambda: read_prompt(runner, ids), repeats)
     return _result(model, "prefill", prompt, prompt, 1, [prompt / s for s in seconds])
 
 
@@ -72,11 +73,10 @@ def bench_decode(model: Model, *, tokens: int, prompt: int, batch: int, repeats:
     """Writing greedily after a prompt: the network and the choice, without text or scheduling."""
     _check(model, prompt=prompt, repeats=repeats, tokens=tokens, batch=batch)
     runner = model.engine.runner
-    states = [_read(runner, _random_ids(model.config, prompt, seed)) for seed in range(batch)]
+    prompts = [read_prompt(runner, _random_ids(model.config, prompt, seed)) for seed in range(batch)]
 
     def write() -> None:
-        for state in states:
-            state.truncate(prompt)
+        states = [state.fork() for state in prompts]
         ids = [seed % model.config.vocab_size for seed in range(batch)]
         for _ in range(tokens):
             ids = runner.decode(ids, states).argmax(-1).tolist()
@@ -103,7 +103,8 @@ def bytes_per_token(model: Model) -> int | None:
     return total + (routed * config.num_experts_per_tok // config.n_routed_experts if routed else 0)
 
 
-def _read(runner: Runner, ids: list[int]) -> Any:
+def read_prompt(runner: Runner, ids: list[int]) -> SequenceState:
+    """A prompt in the engine's own chunks, from an empty state."""
     state = runner.new_state()
     while state.length < len(ids):
         size = runner.chunk_size(state.length, len(ids))

@@ -1,4 +1,4 @@
-"""`perilune bench decode|prefill`: options in, a table or JSON out."""
+"""`perilune bench decode|prefill|read`: options in, a table or JSON out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from perilune.cli import options as opt
 
 if TYPE_CHECKING:
+    from perilune.bench.long import LongResult
     from perilune.bench.speed import Result
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
@@ -50,7 +51,33 @@ def prefill(
     _print(bench_prefill(opened, prompt=prompt, repeats=repeats), json)
 
 
-def _print(result: Result, json: bool) -> None:
+@bench_app.command()
+def read(
+    model: opt.ModelOption = "nano",
+    lengths: Annotated[str, typer.Option("--lengths", help="Tokens to read, such as 4k,32k,2m.")] = "4k,32k,128k",
+    full: Annotated[str, typer.Option("--full", help="Lengths to read with full attention besides.")] = "",
+    threads: opt.ThreadsOption = None,
+    int4: opt.Int4Option = opt.INT4_DEFAULT,
+    json: opt.JsonOption = False,
+) -> None:
+    """Reading ahead of a question, answering, and reopening from disk, by length."""
+    from rich.console import Console
+
+    from perilune.bench.long import bench_read
+
+    opened = opt.open_model(model, None, threads, int4)
+    with Console(stderr=True).status("reading") as status:
+        result = bench_read(opened, _lengths(lengths), _lengths(full), lambda now: status.update(f"reading {now}"))
+    _print(result, json)
+
+
+def _lengths(text: str) -> list[int]:
+    from perilune.score.needle import parse_lengths
+
+    return list(parse_lengths(text)) if text else []
+
+
+def _print(result: Result | LongResult, json: bool) -> None:
     from perilune.cli.output import print_json
 
     if json:

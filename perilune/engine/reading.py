@@ -1,4 +1,4 @@
-"""Reading: segments of tokens → the pages of a chunk memory, several segments at a time, reused where the store has them.
+"""Reading: segments of tokens → pages of a chunk memory, several at a time, reused where the store has them.
 
 A segment starts from fresh recurrent states, so its pages depend on its own tokens alone and on the few before it that
 warm the states up. That is what makes reading parallel, resumable and reusable: the same tokens give the same pages in

@@ -30,7 +30,7 @@ from perilune.model.reader import WindowReader, take
 
 @dataclass
 class Asked:
-    """What the tokens that read came to: normed last hidden states, where they point, every chunk's score and the choice."""
+    """What the tokens that read came to: normed last hidden states, where they point, chunk scores and choices."""
 
     y_BRD: Tensor
     pointing: Pointing
