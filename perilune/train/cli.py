@@ -21,6 +21,9 @@ def run(
     tokenizer: Annotated[Path, typer.Option(help="Folder with tiktoken.model.")],
     out: Annotated[Path, typer.Option(help="Run folder; a run found there goes on.")],
     model: Annotated[str, typer.Option(help='"nano", or a config.json.')] = DEFAULTS["model"],
+    start: Annotated[
+        str, typer.Option(help="A model folder; the run begins with whatever fits of its weights.")
+    ] = DEFAULTS["start"],
     steps: Annotated[int, typer.Option(help="Steps in all.")] = DEFAULTS["steps"],
     rows: Annotated[int, typer.Option(help="Packed rows a step.")] = DEFAULTS["rows"],
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = DEFAULTS["lr"],
@@ -39,6 +42,7 @@ def run(
         tokenizer=str(tokenizer),
         out=str(out),
         model=model,
+        start=start,
         steps=steps,
         rows=rows,
         lr=lr,

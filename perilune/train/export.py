@@ -80,7 +80,7 @@ library_name: perilune
 
 A small decoder with the structure of Kimi K2.6: latent attention, a router over {config.n_routed_experts}
 experts ({config.num_experts_per_tok} a token, {config.n_shared_experts} shared), chat template and tools as
-published.
+published.{_memory_lines(config)}
 It knows short chat, simple stories, questions about a given passage, small sums and tool calls; it is no
 source of facts, and it speaks English only.
 
@@ -88,8 +88,8 @@ source of facts, and it speaks English only.
 |---|---|
 | weights | {total / 1e6:.1f} M, {_active(model) / 1e6:.1f} M of them for a token; routed experts in INT4 |
 | layers, width, context in training | {config.num_hidden_layers}, {config.hidden_size}, 1,024 |
-| steps, tokens read | {saved.meta["step"]:,}, {manifest.tokens_seen:,} ({manifest.passes:.2f} passes) |
-| optimiser | Muon, AdamW for embedding, head and vectors; highest rate {settings["lr"]} |
+| steps, tokens of text and chat | {saved.meta["step"]:,}, {manifest.tokens_seen:,} ({manifest.passes:.2f} passes) |
+{_asking_row(saved)}| optimiser | Muon, AdamW for embedding, head and vectors; highest rate {settings["lr"]} |
 | held-out loss | {measured} |
 
 Trained by `runs/nano.sh` of perilune. Credits of all sources: NOTICE.data.txt; hashes: data_manifest.json.
@@ -98,6 +98,24 @@ Trained by `runs/nano.sh` of perilune. Credits of all sources: NOTICE.data.txt; 
 |---|---|---|---|---|
 {rows}
 """
+
+
+def _memory_lines(config: ModelConfig) -> str:
+    memory = config.memory
+    if memory is None:
+        return ""
+    return f"""
+Its first {memory.num_read_layers} layers (Kimi Delta Attention) read; a chunk memory keeps what they read, up to
+{config.max_position_embeddings:,} tokens, and the layers above choose the {memory.top_k} chunks of
+{memory.chunk_size} tokens that a question needs."""
+
+
+def _asking_row(saved: snapshot.Saved) -> str:
+    """Documents made for reading and asking, where the run had them."""
+    settings = saved.meta["settings"]
+    tokens = settings.get("ask_tokens", 0) * settings["threads"] * saved.meta["step"]
+    begun = " (this run began with the weights of an earlier one)" if settings.get("start") else ""
+    return f"| generated tokens read and asked about | {tokens:,}{begun} |\n" if tokens else ""
 
 
 def _active(model: Transformer) -> int:
