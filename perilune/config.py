@@ -18,7 +18,6 @@ MAX_CONFIG_BYTES = 4 << 20
 MAX_EXPERTS_IN_ALL = 1 << 17
 INT4_GROUP = 32
 GATES = ("softplus", "sigmoid")
-SELECTORS = ("token", "summary")
 MEMORY_SIZES = [
     "num_read_layers",
     "chunk_size",
@@ -133,16 +132,10 @@ class MemoryConfig:
     copy_dim: int = 64
     renew: int = 16
     answer_token_id: int | None = None
-    selector: str = "token"
-    summary_scale: float = 8.0
 
     def __post_init__(self) -> None:
         for name in MEMORY_SIZES:
             _require(getattr(self, name) > 0, f"memory_config.{name} = {getattr(self, name)} must be at least 1")
-        _require(
-            self.selector in SELECTORS,
-            f"memory_config.selector = {self.selector!r} must be one of {', '.join(SELECTORS)}",
-        )
         _require(
             self.chunk_size % 16 == 0 and self.index_dim % 4 == 0,
             f"memory_config.chunk_size = {self.chunk_size} must be a multiple of 16, index_dim = {self.index_dim} of 4",

@@ -9,7 +9,6 @@ from perilune.config import (
     GATES,
     INT4_GROUP,
     MEMORY_SIZES,
-    SELECTORS,
     LinearAttentionConfig,
     MemoryConfig,
     QuantConfig,
@@ -222,8 +221,6 @@ def read_memory(fields: Fields) -> MemoryConfig | None:
         num_read_layers=part.integer("num_read_layers", low=1, high=MAX_MEMORY_SIZE),
         overlap=part.integer("overlap", low=0, high=MAX_MEMORY_SIZE, default=plain.overlap),
         answer_token_id=part.optional_integer("answer_token_id", low=0, high=MAX_POSITIONS),
-        selector=part.word("selector", choices=SELECTORS, default=plain.selector),
-        summary_scale=part.number("summary_scale", low=0.0, high=1e4, default=plain.summary_scale),
         **sizes,
     )
 

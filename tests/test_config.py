@@ -3,11 +3,13 @@
 import copy
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import memory_config
 
 from perilune.config import ModelConfig, QuantConfig, RopeConfig
 from perilune.errors import ConfigError
@@ -246,3 +248,35 @@ def test_any_value_anywhere_gives_a_config_or_a_config_error(name, data):
     except ConfigError:
         return
     assert ModelConfig.from_dict(config.to_dict()) == config
+
+
+def memory_dict(**changes):
+    raw = memory_config().to_dict()
+    raw["memory_config"] = raw["memory_config"] | changes
+    return raw
+
+
+def test_a_chunk_memory_is_written_and_read_back():
+    config = memory_config()
+    assert ModelConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"chunk_size": 24}, "chunk_size = 24 must be a multiple of 16"),
+        ({"segment": 70}, "segment = 70 must be a multiple of chunk_size"),
+        ({"top_k": 0}, "memory_config.top_k"),
+        ({"num_read_layers": 4}, "num_read_layers = 4 must be below"),
+        ({"num_read_layers": 1}, "kda_layers must be the first num_read_layers"),
+        ({"renew": "often"}, "memory_config.renew"),
+    ],
+)
+def test_a_chunk_memory_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig.from_dict(memory_dict(**changes))
+
+
+def test_a_chunk_memory_belongs_to_perilune():
+    with pytest.raises(ConfigError, match="memory_config belongs to perilune"):
+        replace(memory_config(), model_type="deepseek_v3")

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from perilune.config import MemoryConfig
+from perilune.config import ModelConfig
 from perilune.model.copy_head import Pointing
 from perilune.model.delta import KimiDeltaAttention
 from perilune.model.live_state import LiveState, Pointed, no_pages
-from perilune.model.memory import Queries, StoredPages, choose, go_on, pair_matches, scan
+from perilune.model.memory import Chosen, Queries, StoredPages, choose, go_on, pair_matches, scan
 from perilune.model.model import Transformer
 from perilune.model.reader import WindowReader
 from perilune.model.state import SequenceState
@@ -50,9 +50,10 @@ def new_live(model: Transformer, pages: StoredPages | None = None) -> LiveState:
     return LiveState(pages, before_BJD, torch.zeros(0, memory.latent_rank))
 
 
-def runs(ids: list[int], live: LiveState, config) -> Iterator[tuple[int, int]]:
+def runs(ids: list[int], live: LiveState, config: ModelConfig) -> Iterator[tuple[int, int]]:
     """Cuts tokens where the choice changes, and keeps `live.reads` and `live.since_choice` for each run."""
-    memory: MemoryConfig = config.memory
+    memory = config.memory
+    assert memory is not None
     begin = 0
     while begin < len(ids):
         if ids[begin] == memory.answer_token_id or (memory.answer_token_id is None and not live.reads):
@@ -128,7 +129,7 @@ def _search(live: LiveState) -> None:
         live.tally = go_on(live.tally, pair_matches(scan(queries.index_BTGI[0], live.pages)), queries)
 
 
-def _predict(model: Transformer, x_BRD: Tensor, live: LiveState, chosen) -> Tensor:
+def _predict(model: Transformer, x_BRD: Tensor, live: LiveState, chosen: Chosen | None) -> Tensor:
     """Logits of head and copies together for the last R tokens of the sequence."""
     head = model.copy_head
     assert head is not None
@@ -146,7 +147,7 @@ def _predict(model: Transformer, x_BRD: Tensor, live: LiveState, chosen) -> Tens
     return pointing.mix(model.lm_head(y_BRD))[0]
 
 
-def _pointed(pointing: Pointing, chosen) -> Pointed | None:
+def _pointed(pointing: Pointing, chosen: Chosen | None) -> Pointed | None:
     """The memory token that the last prediction pointed at most."""
     if chosen is None:
         return None

@@ -1,14 +1,14 @@
 """Chunk memory: what has been read, kept as latents in chunks, and the selector that finds the chunks a token needs.
 
 Written once at mid-depth, read by every layer above it. A latent carries no position. Selection is late interaction:
-every live token has an index query; a chunk's match with it is the best of the chunk's keys (or its summary); the
+every live token has an index query; a chunk's match with it is the best of the chunk's keys; the
 matches of all live tokens so far are averaged by learned importance. A chunk is scored together with each of its two
 neighbours, so that nothing is lost where a border cuts a sentence.
 
 Legend: B rows, T live tokens, C chunks, S tokens of a chunk, D hidden, L latent rank, G groups and I width of an
 index key, J taps (a token and the ones before it), K chosen chunks, U chunks that any token of a row chose.
-Sources: HiLS attention (arXiv 2607.02980) for summary key and entropy bias; ColBERT (arXiv 2004.12832) for late
-interaction by the best match.
+Sources: ColBERT (arXiv 2004.12832) for late interaction by the best match; HSA (arXiv 2504.16795) and HiLS attention
+(arXiv 2607.02980) for a selection inside the forward pass on latents without position.
 """
 
 from __future__ import annotations
@@ -137,7 +137,6 @@ class ChunkMemory(nn.Module):
         self.index_proj = Linear(config.taps * hidden_size, width)
         self.query_down = Linear(hidden_size, config.query_rank)
         self.query_up = Linear(config.query_rank, width)
-        self.landmark_proj = Linear(hidden_size, width)
         self.weight_proj = Linear(hidden_size, config.index_groups)
         self.weight_bias = nn.Parameter(torch.zeros(config.index_groups))
         self.keep_proj = Linear(hidden_size, 1)
@@ -175,17 +174,6 @@ class ChunkMemory(nn.Module):
         index = self._unit(self.index_proj(features) + self.query_up(self.query_down(x)))
         weight = F.softplus(self.weight_proj(x) + self.weight_bias.float())
         return Queries(index, weight, F.logsigmoid(self.keep_proj(x) + self.keep_bias.float()).squeeze(-1))
-
-    def summaries(self, keys_CSGI: Tensor, last_CD: Tensor, valid_CS: Tensor) -> tuple[Tensor, Tensor]:
-        """A chunk's summary key [C, G, I] and entropy bias [C, G], seen from the landmark query of its last token.
-
-        The first order of log sum exp of the chunk's logits around that query.
-        """
-        landmark_CGI = self._unit(self.landmark_proj(last_CD)) * self.config.summary_scale
-        logits_CGS = torch.einsum("cgi,csgi->cgs", landmark_CGI, keys_CSGI)
-        p_CGS = logits_CGS.masked_fill(~valid_CS.unsqueeze(1), -torch.inf).softmax(-1)
-        entropy_CG = -(p_CGS * p_CGS.clamp(min=1e-12).log()).sum(-1)
-        return torch.einsum("cgs,csgi->cgi", p_CGS, keys_CSGI), entropy_CG
 
     def _unit(self, index: Tensor) -> Tensor:
         return F.normalize(index.unflatten(-1, (self.config.index_groups, self.config.index_dim)), dim=-1)

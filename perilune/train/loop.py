@@ -1,6 +1,7 @@
 """The training loop: batches in, checkpoints out; resuming continues bit for bit.
 
-Everything a step does depends only on the weights, the optimiser's state and the step number.
+Everything a step does depends only on the weights, the optimiser's state and the step number; where a memory is asked,
+also on the bank of chunks from earlier steps, which is not saved and fills again after a resume.
 Axes: B rows, T tokens, N trained tokens, D width, L MoE layers, E experts.
 """
 

@@ -127,7 +127,6 @@ def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     yield "memory.index_proj.weight", Expected((width, taps))
     yield "memory.query_down.weight", Expected((memory.query_rank, c.hidden_size))
     yield "memory.query_up.weight", Expected((width, memory.query_rank))
-    yield "memory.landmark_proj.weight", Expected((width, c.hidden_size))
     yield "memory.weight_proj.weight", Expected((memory.index_groups, c.hidden_size))
     yield "memory.weight_bias", Expected((memory.index_groups,))
     yield "memory.keep_proj.weight", Expected((1, c.hidden_size))
