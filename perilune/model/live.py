@@ -2,7 +2,7 @@
 
 `read` turns segments into pages: each segment starts from fresh recurrent states, so its pages are a function of its
 own tokens (and of a short overlap that warms the states up). `ask` runs whole rows of live tokens on given pages: the
-definition of asking, and what training uses. live_state.py does the same token by token.
+definition of asking, and what training uses. listen.py does the same token by token.
 
 Legend: B rows, T tokens, R of them that read, N times of choice, D hidden, C chunks, S tokens of a chunk.
 """

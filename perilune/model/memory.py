@@ -1,9 +1,9 @@
 """Chunk memory: what has been read, kept as latents in chunks, and the selector that finds the chunks a token needs.
 
 Written once at mid-depth, read by every layer above it. A latent carries no position. Selection is late interaction:
-every live token has an index query; a chunk's match with it is the best of the chunk's keys; the
-matches of all live tokens so far are averaged by learned importance. A chunk is scored together with each of its two
-neighbours, so that nothing is lost where a border cuts a sentence.
+every live token has an index query; a chunk's match with it is the best of the chunk's keys; the matches of all live
+tokens so far are averaged by learned importance. A chunk is scored together with each of its two neighbours, so that
+nothing is lost where a border cuts a sentence.
 
 Legend: B rows, T live tokens, C chunks, S tokens of a chunk, D hidden, L latent rank, G groups and I width of an
 index key, J taps (a token and the ones before it), K chosen chunks, U chunks that any token of a row chose.
@@ -14,6 +14,7 @@ Sources: ColBERT (arXiv 2004.12832) for late interaction by the best match; HSA 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ class StoredPages:
     packed: Tensor
     ids_CS: Tensor
 
-    @property
+    @cached_property
     def next_ids_CS(self) -> Tensor:
         return following_ids(self.ids_CS)
 

@@ -16,16 +16,14 @@ from torch import Tensor, nn
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NS_STEPS = 5
 # Choices of few outputs, or one weight for each channel: nothing to make orthogonal.
-SMALL = tuple(
-    [
-        ".mlp.gate.weight",
-        "conv1d.weight",
-        ".A_log",
-        ".b_proj.weight",
-        ".weight_proj.weight",
-        ".keep_proj.weight",
-        "copy_head.gate_proj.weight",
-    ]
+SMALL = (
+    ".mlp.gate.weight",
+    "conv1d.weight",
+    ".A_log",
+    ".b_proj.weight",
+    ".weight_proj.weight",
+    ".keep_proj.weight",
+    "copy_head.gate_proj.weight",
 )
 MAX_BATCH_ELEMENTS = 1 << 20  # a batch that stays near the second-level cache runs faster than one big one
 
