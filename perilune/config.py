@@ -30,6 +30,7 @@ MEMORY_SIZES = [
     "query_rank",
     "taps",
     "copy_dim",
+    "look_width",
     "renew",
 ]
 
@@ -108,6 +109,13 @@ class LinearAttentionConfig:
         return layer + 1 in self.kda_layers
 
 
+# Of the second look (model/second_look.py), the same in every model: windows around a place, the tokens its two layers
+# see (so many back, after it where negative), and up to which length runs of equal tokens are told apart.
+LOOK_WINDOWS = 7
+LOOK_NEAR, LOOK_FAR = (1, 0, -1, -2), (2, 1, 0, -1, -2)
+LONGEST_RUN = 6
+
+
 @dataclass(frozen=True)
 class MemoryConfig:
     """The chunk memory of a perilune model: layers below `num_read_layers` read, those above ask the memory.
@@ -130,8 +138,15 @@ class MemoryConfig:
     query_rank: int = 32
     taps: int = 3
     copy_dim: int = 64
-    renew: int = 16
+    look_width: int = 192
+    renew: int = 64
     answer_token_id: int | None = None
+
+    @property
+    def look_fits(self) -> int:
+        """In how many ways the second look measures a place: windows for each kind of match (one for each index group,
+        and literal runs), and whether it stands in the head of its segment."""
+        return LOOK_WINDOWS * (self.index_groups + 1) + 1
 
     def __post_init__(self) -> None:
         for name in MEMORY_SIZES:
@@ -140,10 +155,12 @@ class MemoryConfig:
             self.chunk_size % 16 == 0 and self.index_dim % 4 == 0,
             f"memory_config.chunk_size = {self.chunk_size} must be a multiple of 16, index_dim = {self.index_dim} of 4",
         )
+        _require(self.taps > 1, f"memory_config.taps = {self.taps} must be at least 2: a token and the one before it")
         for name in ("segment", "overlap", "window"):
+            size = getattr(self, name)
             _require(
-                getattr(self, name) % self.chunk_size == 0,
-                f"memory_config.{name} = {getattr(self, name)} must be a multiple of chunk_size = {self.chunk_size}",
+                size > 0 and size % self.chunk_size == 0,
+                f"memory_config.{name} = {size} must be a multiple of chunk_size = {self.chunk_size}",
             )
 
 

@@ -7,6 +7,7 @@ import torch
 from tiny_models import memory_config
 
 from perilune.model import live
+from perilune.model.copy_head import Pointing
 from perilune.model.model import Transformer
 from perilune.tasks.lookup import Laid, Lookup
 from perilune.tasks.lookup_types import question
@@ -117,3 +118,37 @@ def test_given_chunks_take_no_gradient():
         given = live.read(model, rows(tokens=128).batch(1, 0).read_BT)
     both = live.joined(own, given)
     assert both.fixed == 8 and both.ids_CS.shape[0] == 16
+
+
+def test_layers_that_read_can_be_left_as_they_are():
+    model = Transformer(memory_config())
+    model.init_weights(0)
+    made = ask_loss(model, rows().batch(0, 0), learn_lower=False)
+    (made.replies + made.selection).backward()
+    assert all(weight.grad is None for block in model.lower for weight in block.parameters())
+    assert all(weight.grad is not None for weight in model.second_look.parameters())
+
+
+def test_a_document_is_called_what_the_answer_says(monkeypatch):
+    def make(rng: random.Random, needles: int, held_out: bool) -> Lookup:
+        asked = question("Where is f?", ("a/b.py",), (0,))
+        return Lookup("toy", ("def f(): pass",), (asked,), "noise", file="a/b.py")
+
+    monkeypatch.setattr(asking, "LOOKUPS", {"toy": make})
+    batch = rows(tokens=128).batch(0, 0)
+    text = TOKENIZER.decode([i for i in batch.read_BT[0].tolist() if i >= 0])
+    assert text.startswith("File: a/b.py\n") and "def f(): pass" in text
+    start = text.index("def f")
+    assert batch.gold_QC[0].nonzero().flatten().tolist() == list(range(start // 16, (start + 12) // 16 + 1))
+    gold = batch.read_BT.view(-1, 16)[batch.gold_tokens_QCS[0]]
+    assert TOKENIZER.decode(gold.tolist()) == "File: a/b.py\n"
+
+
+def test_a_target_is_learned_from_the_needle_where_it_stands_there():
+    """The same value elsewhere teaches nothing, unless no needle holds it."""
+    torch.manual_seed(0)
+    pointing = Pointing(torch.randn(1, 2, 5), torch.tensor([[7, 8, 7, 9, 8]]), torch.zeros(1, 2))
+    gold = torch.tensor([[False, False, True, False, False]])
+    p = pointing.logits_BTA.softmax(-1)[0] * 0.5
+    got = pointing.log_copy(torch.tensor([[7, 8]]), gold)[0].exp()
+    torch.testing.assert_close(got, torch.stack((p[0, 2], p[1, 1] + p[1, 4])))

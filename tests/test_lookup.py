@@ -43,7 +43,7 @@ def test_200_examples_with_every_value_in_its_needle_and_none_in_the_question(na
         assert lookup.task == name and lookup.filler in ("text", "code", "noise", "needles")
         assert lookup.needles and all(lookup.needles) and 1 <= len(lookup.questions) <= 8
         for asked in lookup.questions:
-            gold = [lookup.needles[i] for i in asked.needles]
+            gold = [lookup.needles[i] for i in asked.needles] if lookup.file is None else [lookup.file]
             assert asked.values and asked.answer == ", ".join(asked.values)
             assert all(any(value in needle for needle in gold) for value in asked.values), (asked, gold)
             assert fair(asked)
@@ -60,7 +60,7 @@ def test_no_other_needle_answers_the_question(name, held_out):
         for asked in lookup.questions:
             assert told.setdefault(asked.text, asked.values) == asked.values
             for value in asked.values:
-                if len(value) > 5 and name != "backward":
+                if len(value) > 8 and name not in ("backward", "defined"):
                     assert [i for i, needle in enumerate(lookup.needles) if value in needle] in (
                         [i] for i in asked.needles
                     )

@@ -32,6 +32,11 @@ def test_threads_do_not_change_a_page():
     assert same(Reader(model, threads=1).read(pieces()), Reader(model, threads=3).read(pieces()))
 
 
+def test_every_chunk_knows_the_first_one_of_its_piece():
+    pages = Reader(memory_transformer()).read([*pieces(2), np.arange(20)])
+    assert pages.heads_C.tolist() == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+
+
 def test_what_was_read_comes_from_the_store(store):
     model, seen = memory_transformer(), []
     first = Reader(model, store, "weights").read(pieces())

@@ -8,7 +8,10 @@ import pytest
 from tiny_models import TOKENIZER, chain_transformer
 
 from perilune.api import Model
+from perilune.api.streams import ReplyStream
+from perilune.engine.types import Request, SamplingParams
 from perilune.text import specials as sp
+from perilune.text.reply import ReplyParser
 
 ASK = [{"role": "user", "content": "?"}]
 
@@ -132,3 +135,13 @@ def test_a_stream_is_an_iterator_and_may_be_closed_from_inside():
     stream = model.stream(ASK, on_prefill=lambda done, total: stream.close())
     assert said(stream) == [] and stream.finish_reason == "cancelled"
     assert not model.engine.has_work
+
+
+def test_the_space_that_a_copied_answer_begins_with_is_taken_off():
+    model = reciting(f"{sp.END_THINK} xyz")
+    parser = ReplyParser(tokenizer=TOKENIZER, thinking=False)
+    params = SamplingParams.from_options({}, model.defaults)
+    request = Request(tuple(model.render(ASK, thinking=False).ids), params, model.stop_ids)
+    stream = ReplyStream(model.engine, request, parser, trim=True)
+    assert "".join(text for _, text in said(stream)) == stream.reply.content == "xyz"
+    assert len(stream.tokens) == 4

@@ -74,7 +74,7 @@ class Reading:
         params = SamplingParams.from_options(sampling, model.defaults)
         request = Request(tuple(rendered.ids), params, model.stop_ids, self.pages, self.length)
         parser = ReplyParser(tokenizer=model.tokenizer, tools=None, thinking=thinking, calls_before=0)
-        return ReplyStream(model.engine, request, parser, on_prefill)
+        return ReplyStream(model.engine, request, parser, on_prefill, trim=True)
 
     def ask(self, question: str, *, gold: Sequence[tuple[int, int]] = (), **options: Any) -> Found:
         """The whole reply. `gold` are token spans over all that was read, for scoring the selection."""

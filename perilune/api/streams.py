@@ -144,13 +144,19 @@ class TextStream(_Stream[str]):
 class ReplyStream(_Stream[Delta]):
     """The deltas of a chat reply; `.reply` is the whole once they have all come, or what came until closed.
 
-    Stop strings are matched in the answer, not in the reasoning before it.
+    Stop strings are matched in the answer, not in the reasoning before it. `trim` takes off the spaces that the answer
+    begins with: what is copied word for word comes with the space before its first word.
     """
 
     def __init__(
-        self, engine: Engine, request: Request, parser: ReplyParser, on_prefill: OnPrefill | None = None
+        self,
+        engine: Engine,
+        request: Request,
+        parser: ReplyParser,
+        on_prefill: OnPrefill | None = None,
+        trim: bool = False,
     ) -> None:
-        self._parser = parser
+        self._parser, self._trim = parser, trim
         self._content: list[str] = []
         super().__init__(engine, request, on_prefill)
 
@@ -194,6 +200,8 @@ class ReplyStream(_Stream[Delta]):
             yield delta
 
     def _say(self, text: str) -> Iterator[Delta]:
+        if self._trim and not self._content:
+            text = text.lstrip()
         if text:
             self._content.append(text)
             yield Delta("content", text)

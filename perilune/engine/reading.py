@@ -65,8 +65,10 @@ class Reader:
                 on_read(tokens, reused)
         if not done:
             raise RequestError("there is nothing to read")
+        counts = torch.tensor([len(ids) for _, _, ids in done])
+        heads_C = (counts.cumsum(0) - counts).repeat_interleave(counts)
         latents, keys, ids = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*done, strict=True))
-        return StoredPages(latents, keys, ids)
+        return StoredPages(latents, keys, ids, heads_C)
 
     def _in_order(self, pieces: Iterable[Piece | np.ndarray]) -> Iterator[tuple[Arrays, int, bool]]:
         """A few pieces are always under way; each runs on one thread, so no result depends on how many there are."""

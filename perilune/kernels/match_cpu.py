@@ -86,6 +86,13 @@ def pack_keys(keys_CSGI: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(split.transpose(0, 3, 1, 4, 2, 5))
 
 
+def unpack_keys(packed: np.ndarray) -> np.ndarray:
+    """The inverse of pack_keys: int8 [C, S, G, I]."""
+    chunks, groups, blocks, steps = packed.shape[:4]
+    split = packed.transpose(0, 2, 4, 1, 3, 5).reshape(chunks, blocks * LANES, groups, steps * 4)
+    return (split.astype(np.int16) - OFFSET).astype(np.int8)
+
+
 def best_matches(queries_NGI: np.ndarray, packed: np.ndarray) -> np.ndarray:
     """int8 queries against packed keys: int32 [N, G, C]."""
     count, groups, width = queries_NGI.shape

@@ -75,17 +75,21 @@ def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _stored_experts(checkpoint: Checkpoint, config: ModelConfig, layer: int, int4_mode: str) -> nn.Module:
-    def prefixes(expert: int) -> list[str]:
-        return [expert_prefix(config, layer, expert, projection) for projection in PROJECTIONS]
-
-    experts = range(config.n_routed_experts)
-    if config.quantization is None:
-        return StoredExperts([_triple(checkpoint, prefixes(e)) for e in experts])
-    if int4_mode == "unpacked":
-        return StoredExperts([_unpacked_triple(checkpoint, prefixes(e)) for e in experts])
-    parts = ("weight_packed", "weight_scale")
-    rows = [[checkpoint.raw(p + part)[0] for p in prefixes(e) for part in parts] for e in experts]
+    if config.quantization is None or int4_mode == "unpacked":
+        return StoredExperts(float_experts(checkpoint, config, layer))
+    parts, experts = ("weight_packed", "weight_scale"), range(config.n_routed_experts)
+    rows = [[checkpoint.raw(p + part)[0] for p in _prefixes(config, layer, e) for part in parts] for e in experts]
     return Int4Experts(config, torch.tensor(rows, dtype=torch.int64), checkpoint, int4_mode)
+
+
+def float_experts(checkpoint: Checkpoint, config: ModelConfig, layer: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Gate, up and down of every expert of a layer as floats."""
+    read = _triple if config.quantization is None else _unpacked_triple
+    return [read(checkpoint, _prefixes(config, layer, e)) for e in range(config.n_routed_experts)]
+
+
+def _prefixes(config: ModelConfig, layer: int, expert: int) -> list[str]:
+    return [expert_prefix(config, layer, expert, projection) for projection in PROJECTIONS]
 
 
 def _triple(checkpoint: Checkpoint, prefixes: list[str]) -> tuple[Tensor, Tensor, Tensor]:

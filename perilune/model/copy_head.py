@@ -16,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perilune.config import ModelConfig
+from perilune.config import LONGEST_RUN, ModelConfig
+from perilune.kernels import runs_cpu
+from perilune.model.chosen import Chosen
 from perilune.model.layers import Linear
-from perilune.model.memory import Chosen
+
+RUN_GAIN = 5.0  # so that a table of small numbers learns as fast as the matrices around it
 
 
 @dataclass
@@ -35,9 +38,15 @@ class Pointing:
         """log of the share that is not copied: [B, T]."""
         return F.logsigmoid(-self.gate_BT)
 
-    def log_copy(self, target_BT: Tensor) -> Tensor:
-        """log of (gate · probability that the target is copied): [B, T], finite."""
+    def log_copy(self, target_BT: Tensor, gold_BA: Tensor | None = None) -> Tensor:
+        """log of (gate · probability that the target is copied): [B, T], finite.
+
+        `gold` says where the target should be copied from; other places count only where none of these has it.
+        """
         hit_BTA = self.ids_BA.unsqueeze(1) == target_BT.unsqueeze(-1)
+        if gold_BA is not None:
+            right_BTA = hit_BTA & gold_BA.unsqueeze(1)
+            hit_BTA = torch.where(right_BTA.any(-1, keepdim=True), right_BTA, hit_BTA)
         some = self.logits_BTA.logsumexp(-1)
         right = self.logits_BTA.masked_fill(~hit_BTA, -torch.inf)
         # A row without any hit must not turn into NaN in the backward pass.
@@ -54,8 +63,32 @@ class Pointing:
         return p_BTV.scatter_add(2, ids_BTA, weight_BTA).clamp(min=1e-30).log()
 
 
+@dataclass
+class Lived:
+    """Live tokens that T tokens may point at: latents, the tokens that follow them, which of them each one sees, and
+    the run of equal tokens that ends there."""
+
+    latents_BSL: Tensor
+    next_ids_BS: Tensor
+    seen_BTS: Tensor
+    runs_BTS: Tensor
+
+
+@dataclass
+class Read:
+    """What T tokens read of the memory: the chosen chunks, runs of equal tokens there, and what has been told."""
+
+    chosen: Chosen
+    runs_BTM: Tensor
+    told_BTM: Tensor
+
+
 class CopyHead(nn.Module):
-    """Points with the final hidden state and with the token's own latent; keys are latents of the memory."""
+    """Points with the final hidden state and with the token's own latent; keys are latents of the memory.
+
+    What has been copied word for word so far goes on being copied: runs of equal tokens raise the places where they
+    stand, and lower those that have been told already. The gate knows what it would copy.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -66,37 +99,56 @@ class CopyHead(nn.Module):
         self.query_proj = Linear(config.hidden_size, memory.copy_dim)
         self.latent_query_proj = Linear(memory.latent_rank, memory.copy_dim)
         self.gate_proj = Linear(config.hidden_size, 1)
+        self.gate_latent_proj = Linear(memory.latent_rank, 1)
         self.gate_bias = nn.Parameter(torch.zeros(1))
+        self.gate_run = nn.Parameter(torch.zeros(LONGEST_RUN + 1))
+        self.run_bias = nn.Parameter(torch.zeros(LONGEST_RUN + 1))
+        self.told_bias = nn.Parameter(torch.zeros(LONGEST_RUN + 1))
         self.chunk_scale = nn.Parameter(torch.zeros(1))
+        self.fit_scale = nn.Parameter(torch.zeros(1))
         self.scale = memory.copy_dim**-0.5
 
-    def forward(
-        self,
-        y_BTD: Tensor,
-        latents_BTL: Tensor,
-        live_BSL: Tensor,
-        live_ids_BS: Tensor,
-        seen_BTS: Tensor,
-        chosen: Chosen | None,
-    ) -> Pointing:
-        """`y` is the normed last hidden state, `live` what it may point at besides the chosen chunks.
-
-        `live_ids` are the tokens that follow the live ones; `seen` says which of them a token may point at.
-        """
+    def forward(self, y_BTD: Tensor, latents_BTL: Tensor, live: Lived, read: Read | None) -> Pointing:
+        """`y` is the normed last hidden state, `live` what it may point at besides the chosen chunks."""
         q_BTP = (self.query_proj(y_BTD) + self.latent_query_proj(latents_BTL)) * self.scale
-        live_BTS = q_BTP @ self.key_proj(live_BSL).mT
-        logits, ids = live_BTS.masked_fill(~seen_BTS, -torch.inf), live_ids_BS
-        if chosen is not None:
-            read_ids_BM = chosen.next_ids_BUS.flatten(1)
-            read_BHTM = (q_BTP @ self.key_proj(chosen.latents_BML).mT).unsqueeze(1)
-            read_BTM = chosen.biased(read_BHTM, self.chunk_scale.float().exp()).squeeze(1)
-            read_BTM = read_BTM.masked_fill(read_ids_BM.unsqueeze(1) < 0, -torch.inf)
-            logits, ids = torch.cat((read_BTM, logits), -1), torch.cat((read_ids_BM, ids), -1)
-        gate_BT = (self.gate_proj(y_BTD) + self.gate_bias.float()).squeeze(-1)
+        live_BTS = q_BTP @ self.key_proj(live.latents_BSL).mT + self._by_run(self.run_bias, live.runs_BTS)
+        logits, ids, runs = live_BTS.masked_fill(~live.seen_BTS, -torch.inf), live.next_ids_BS, live.runs_BTS
+        gate_A = self.gate_latent_proj(live.latents_BSL).squeeze(-1)
+        if read is not None:
+            chosen, next_ids_BM = read.chosen, read.chosen.next_ids_BM
+            bias_B1M = chosen.bias(self.chunk_scale.float().exp(), self.fit_scale.float().exp())
+            read_BTM = q_BTP @ self.key_proj(chosen.latents_BML).mT + bias_B1M
+            read_BTM = read_BTM + self._by_run(self.run_bias, read.runs_BTM)
+            read_BTM = read_BTM + self._by_run(self.told_bias, read.told_BTM)
+            read_BTM = read_BTM.masked_fill(next_ids_BM.unsqueeze(1) < 0, -torch.inf)
+            logits, ids = torch.cat((read_BTM, logits), -1), torch.cat((next_ids_BM, ids), -1)
+            runs = torch.cat((read.runs_BTM, runs), -1)
+            gate_A = torch.cat((self.gate_latent_proj(chosen.latents_BML).squeeze(-1), gate_A), -1)
         # Where there is nothing to point at, nothing is copied.
         nothing_BT = ~(logits > -torch.inf).any(-1)
         logits = torch.where(nothing_BT.unsqueeze(-1), torch.zeros_like(logits), logits)
+        p_BTA = logits.softmax(-1)
+        about_BT = (p_BTA @ gate_A.unsqueeze(-1)).squeeze(-1) + (p_BTA * self._by_run(self.gate_run, runs)).sum(-1)
+        gate_BT = self.gate_proj(y_BTD).squeeze(-1) + self.gate_bias.float() + about_BT
         return Pointing(logits, ids, gate_BT.masked_fill(nothing_BT, -30.0))
+
+    def _by_run(self, table: Tensor, runs: Tensor) -> Tensor:
+        return _LookUp.apply(table.float() * RUN_GAIN, runs)
+
+
+class _LookUp(torch.autograd.Function):
+    """table[index] for millions of indices into a handful of values: the backward pass only counts."""
+
+    @staticmethod
+    def forward(ctx, table_N: Tensor, index: Tensor) -> Tensor:  # type: ignore
+        ctx.save_for_backward(index)
+        ctx.size = table_N.shape[0]
+        return table_N[index.int()]
+
+    @staticmethod
+    def backward(ctx, d: Tensor) -> tuple:  # type: ignore
+        (index,) = ctx.saved_tensors
+        return torch.bincount(index.flatten(), d.flatten(), ctx.size).float(), None
 
 
 def pointable(segments_BT: Tensor | None, length: int, window: int) -> Tensor:
@@ -104,3 +156,11 @@ def pointable(segments_BT: Tensor | None, length: int, window: int) -> Tensor:
     back_TT = torch.arange(length)[:, None] - torch.arange(length)
     seen = ((back_TT > 0) & (back_TT < window)).unsqueeze(0)
     return seen if segments_BT is None else seen & (segments_BT.unsqueeze(2) == segments_BT.unsqueeze(1))
+
+
+def live_runs(ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+    """Runs of equal tokens within whole rows, which do not reach back into another document: [B, T, T]."""
+    breaks_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
+    if segments_BT is not None:
+        breaks_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    return torch.from_numpy(runs_cpu.equal_runs(ids_BT.numpy(), ids_BT.numpy(), breaks_BT.numpy(), LONGEST_RUN))

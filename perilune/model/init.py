@@ -11,6 +11,7 @@ from perilune.model.copy_head import CopyHead
 from perilune.model.delta import KimiDeltaAttention, init_delta
 from perilune.model.memory import ChunkMemory
 from perilune.model.reader import WindowReader
+from perilune.model.second_look import SecondLook, init_second_look
 
 if TYPE_CHECKING:
     from perilune.model.model import Transformer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 CHUNK_SCALE = math.log(10.0)
 KEEP_BIAS = 5.0  # live tokens are remembered for about 150 tokens
 GATE_BIAS = -1.0
+RUN_BIAS = (0.0, 0.4, 0.6, 0.7, 0.8, 0.8, 0.8)  # by the length of a run of equal tokens, see copy_head.RUN_GAIN
 
 
 @torch.no_grad()
@@ -35,9 +37,12 @@ def init_weights(model: Transformer, seed: int) -> None:
             init_delta(module, generator)
         elif isinstance(module, WindowReader):
             module.chunk_scale.fill_(CHUNK_SCALE)
+            module.fit_scale.zero_()
             module.sink.zero_()
         elif isinstance(module, ChunkMemory):
             _init_memory(module, generator)
+        elif isinstance(module, SecondLook):
+            init_second_look(module)
         elif isinstance(module, CopyHead):
             _init_copy_head(module, generator)
 
@@ -62,3 +67,8 @@ def _init_copy_head(head: CopyHead, generator: torch.Generator) -> None:
     head.latent_query_proj.weight.copy_(head.key_proj.weight)
     head.gate_bias.fill_(GATE_BIAS)
     head.chunk_scale.fill_(CHUNK_SCALE)
+    head.fit_scale.zero_()
+    head.gate_latent_proj.weight.zero_()
+    for table in (head.gate_run, head.told_bias):
+        table.zero_()
+    head.run_bias.copy_(torch.tensor(RUN_BIAS))

@@ -88,3 +88,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x_TD: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x_TD)) * self.up_proj(x_TD))
+
+
+def following(ids_BT: Tensor) -> Tensor:
+    """The token after each one; -1 after the last."""
+    return F.pad(ids_BT[:, 1:], (0, 1), value=-1)

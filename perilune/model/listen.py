@@ -13,13 +13,17 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from perilune.config import ModelConfig
-from perilune.model.copy_head import Pointing
+from perilune.config import LONGEST_RUN, ModelConfig
+from perilune.kernels import runs_cpu
+from perilune.model.chosen import choose
+from perilune.model.copy_head import Lived, Pointing, Read, pointable
 from perilune.model.delta import KimiDeltaAttention
+from perilune.model.layers import following
 from perilune.model.live_state import LiveState, Pointed, no_pages
-from perilune.model.memory import Chosen, Queries, StoredPages, choose, go_on, pair_matches, scan
+from perilune.model.memory import Queries, StoredPages, go_on, pair_matches, scan
 from perilune.model.model import Transformer
 from perilune.model.reader import WindowReader
+from perilune.model.second_look import Question
 from perilune.model.state import SequenceState
 
 RUN = 64
@@ -90,69 +94,101 @@ def _run(
     live.ids += ids
     _update_choice(model, memory.queries(features), live)
 
-    time_BR = torch.arange(len(ids)).unsqueeze(0)
-    chosen = live.chosen.for_tokens(torch.zeros(len(ids), dtype=torch.long)) if live.chosen else None
+    parts = [(live.chosen, torch.arange(len(ids)).unsqueeze(0))] if live.chosen else []
     for i, block in enumerate(model.upper, len(model.lower)):
         assert isinstance(block.self_attn, WindowReader)
         normed = block.input_layernorm(x_BTD)
         rows_CW = state.latents[i]
         rows_CW[start:end] = block.self_attn.latents(normed, cos_TP, sin_TP)[0]
         seen_BSW = rows_CW[max(0, start + 1 - config.memory.window) : end].unsqueeze(0)
-        x_BTD = block.feed_forward(x_BTD + block.self_attn.read(normed, cos_TP, sin_TP, seen_BSW, chosen, time_BR))
+        x_BTD = block.feed_forward(x_BTD + block.self_attn.read(normed, cos_TP, sin_TP, seen_BSW, parts))
+    read = _read(live, len(ids))
     if last_only and not last:
         return None
-    return _predict(model, x_BTD[:, -1:] if last_only else x_BTD, live, chosen)
+    return _predict(model, x_BTD, live, read, 1 if last_only else len(ids))
 
 
 def _update_choice(model: Transformer, queries: Queries, live: LiveState) -> None:
     """Chooses anew when the run begins at a time of choice; the memory is searched then, for all tokens since."""
-    assert model.config.memory is not None
+    settings, second_look = model.config.memory, model.second_look
+    assert settings is not None and second_look is not None
     if not live.pages.ids_CS.shape[0]:
         return
-    if live.reads and live.since_choice % model.config.memory.renew == 0:
-        live.pending.append(queries.part(0, 1))
+    if live.reads and live.since_choice % settings.renew == 0:
+        _hear(live, queries.part(0, 1), settings.window)
         _search(live)
-        assert live.tally is not None
-        live.chosen = choose(live.tally.score_BTC, live.pages, model.config.memory.top_k)
-        live.choices.append(tuple(live.chosen.chunk_BU[0].tolist()))
+        assert live.tally is not None and live.recent is not None
+        count = live.recent.log_keep_BT.shape[1]
+        first = len(live.ids) - queries.log_keep_BT.shape[1] + 1 - count
+        ids_1T = torch.tensor([live.ids[first : first + count]])
+        question = Question.of(live.recent, ids_1T, torch.tensor([count - 1]), settings.window)
+        chosen = choose(live.tally.score_BTC[:, -1], live.pages, settings.top_k)
+        live.chosen, live.told_1M = second_look(chosen, question), None
+        live.choices.append(tuple(chosen.chunk_BK[0].tolist()))
         queries = queries.part(1)
-    live.pending.append(queries)
-    if sum(waiting.log_keep_BT.shape[1] for waiting in live.pending) >= RUN:
+    _hear(live, queries, settings.window)
+    if live.pending >= RUN:
         _search(live)
+
+
+def _hear(live: LiveState, queries: Queries, window: int) -> None:
+    """Keeps what was asked for the next choice."""
+    if live.recent is not None:
+        live.pending += queries.log_keep_BT.shape[1]
+        queries = Queries.joined([live.recent, queries])
+    else:
+        live.pending = queries.log_keep_BT.shape[1]
+    live.recent = queries.part(-max(window, live.pending))
 
 
 def _search(live: LiveState) -> None:
     """Adds the matches of all waiting queries to the tally."""
-    queries = Queries.joined(live.pending)
-    live.pending = []
-    if queries.log_keep_BT.shape[1]:
+    if live.pending and live.recent is not None:
+        queries = live.recent.part(-live.pending)
         live.tally = go_on(live.tally, pair_matches(scan(queries.index_BTGI[0], live.pages)), queries)
+        live.pending = 0
 
 
-def _predict(model: Transformer, x_BRD: Tensor, live: LiveState, chosen: Chosen | None) -> Tensor:
-    """Logits of head and copies together for the last R tokens of the sequence."""
+def _read(live: LiveState, count: int) -> Read | None:
+    """What the last `count` tokens read of the memory."""
+    if live.chosen is None:
+        return None
+    recent_1T = torch.tensor([live.ids[-(count + LONGEST_RUN) :]])
+    runs_1RM = live.chosen.runs(recent_1T, count)
+    told_1RM = live.chosen.told(runs_1RM, live.told_1M)
+    live.told_1M = told_1RM[:, -1]
+    return Read(live.chosen, runs_1RM, told_1RM)
+
+
+def _predict(model: Transformer, x_BTD: Tensor, live: LiveState, read: Read | None, count: int) -> Tensor:
+    """Logits of head and copies together for the last `count` tokens of the sequence."""
     head = model.copy_head
     assert head is not None
-    y_BRD, count, length = model.norm(x_BRD), x_BRD.shape[1], len(live.ids)
+    y_BRD, length = model.norm(x_BTD[:, -count:]), len(live.ids)
     first = max(0, length - count - head.window)
     latents_BSL = live.latents_TL[first:].unsqueeze(0)
-    follow_BS = torch.tensor([[*live.ids[first + 1 :], -1]])
-    time_R1 = torch.arange(length - count, length).unsqueeze(1)
-    back_RS = time_R1 - torch.arange(first, length)
-    seen_BRS = ((back_RS > 0) & (back_RS < head.window)).unsqueeze(0)
-    if chosen is not None and chosen.bias_BTU.shape[1] != count:
-        chosen = chosen.for_tokens(torch.full((count,), -1))
-    pointing = head(y_BRD, latents_BSL[:, -count:], latents_BSL, follow_BS, seen_BRS, chosen)
-    live.pointed.append(_pointed(pointing, chosen))
+    ids_1S = torch.tensor([live.ids[first:]])
+    seen_1RS = pointable(None, length - first, head.window)[:, -count:]
+    recent = ids_1S[:, -(count + LONGEST_RUN) :].numpy()
+    breaks = torch.zeros(ids_1S.shape, dtype=torch.bool).numpy()
+    runs_1RS = torch.from_numpy(runs_cpu.equal_runs(recent, ids_1S.numpy(), breaks, LONGEST_RUN)[:, -count:])
+    if read is not None:
+        read = Read(read.chosen, read.runs_BTM[:, -count:], read.told_BTM[:, -count:])
+    lived = Lived(latents_BSL, following(ids_1S), seen_1RS, runs_1RS)
+    pointing = head(y_BRD, latents_BSL[:, -count:], lived, read)
+    live.pointed.append(_pointed(pointing, read))
     return pointing.mix(model.lm_head(y_BRD))[0]
 
 
-def _pointed(pointing: Pointing, chosen: Chosen | None) -> Pointed | None:
-    """The memory token that the last prediction pointed at most."""
-    if chosen is None:
+def _pointed(pointing: Pointing, read: Read | None) -> Pointed | None:
+    """The memory token that the last prediction pointed at most. A file's name is copied for the sake of what was
+    found in the file: then it is the token whose surroundings fit best."""
+    if read is None:
         return None
-    units, size = chosen.valid_BUS.shape[1:]
+    chunks, size = read.chosen.ids_BKS.shape[1:]
     weight_A = pointing.logits_BTA[0, -1].softmax(-1) * pointing.gate_BT[0, -1].sigmoid()
-    weight, place = weight_A[: units * size].max(0)
-    chunk = int(chosen.chunk_BU[0, int(place) // size])
+    weight, place = weight_A[: chunks * size].max(0)
+    if int(place) // size == chunks - 1:
+        place = read.chosen.fit_BKS[0].masked_fill(read.chosen.ids_BKS[0] < 0, -torch.inf)[:-1].argmax()
+    chunk = int(read.chosen.chunk_BK[0, int(place) // size])
     return Pointed(chunk * size + int(place) % size, float(weight))

@@ -4,7 +4,8 @@
 own tokens (and of a short overlap that warms the states up). `ask` runs whole rows of live tokens on given pages: the
 definition of asking, and what training uses. listen.py does the same token by token.
 
-Legend: B rows, T tokens, R of them that read, N times of choice, D hidden, C chunks, S tokens of a chunk.
+Legend: B rows, T tokens, R of them that read, N times of choice, D hidden, L latent rank, C chunks,
+S tokens of a chunk, M tokens of the chosen chunks.
 """
 
 from __future__ import annotations
@@ -14,43 +15,40 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perilune.model.copy_head import Pointing
-from perilune.model.memory import (
-    Chosen,
-    Pages,
-    Queries,
-    accumulate,
-    best_matches,
-    choose,
-    pair_matches,
-)
-from perilune.model.model import Transformer, following
+from perilune.model.chosen import Chosen, choose
+from perilune.model.copy_head import Lived, Pointing, Read, live_runs, pointable
+from perilune.model.layers import following
+from perilune.model.memory import Pages, Queries, accumulate, best_matches, pair_matches
+from perilune.model.model import Transformer
 from perilune.model.reader import WindowReader, take
+from perilune.model.second_look import Question
 
 
 @dataclass
 class Asked:
-    """What the tokens that read came to: normed last hidden states, where they point, chunk scores and choices."""
+    """What the tokens that read came to: normed last hidden states, where they point (one for each time of choice),
+    chunk scores and choices."""
 
     y_BRD: Tensor
-    pointing: Pointing
+    pointing: list[Pointing]
     score_BNC: Tensor
-    chosen: Chosen
+    chosen: list[Chosen]
 
 
-def lower_hidden(model: Transformer, ids_BT: Tensor) -> Tensor:
+def lower_hidden(model: Transformer, ids_BT: Tensor, learn: bool = True) -> Tensor:
     """Hidden states at mid-depth of rows that each start afresh. [B, T, D]"""
     packing = model.packing(ids_BT, None)
-    x_BTD = model.embed(ids_BT)
-    for block in model.lower:
-        x_BTD = block(x_BTD, packing)
+    with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
+        x_BTD = model.embed(ids_BT)
+        for block in model.lower:
+            x_BTD = block(x_BTD, packing)
     return x_BTD
 
 
-def read(model: Transformer, ids_BT: Tensor, overlap: int = 0) -> Pages:
+def read(model: Transformer, ids_BT: Tensor, overlap: int = 0, learn_lower: bool = True) -> Pages:
     """Rows of tokens (whole chunks, -1 fills the last one) → their pages; the first `overlap` tokens are not kept."""
     assert model.memory is not None
-    middle_BTD = lower_hidden(model, ids_BT.clamp(min=0))
+    middle_BTD = lower_hidden(model, ids_BT.clamp(min=0), learn_lower)
     features = model.memory.features(middle_BTD)[:, overlap:]
     return model.memory.pages(features, ids_BT[:, overlap:])
 
@@ -64,32 +62,49 @@ def scores(queries: Queries, pages: Pages, valid_BT: Tensor) -> Tensor:
     return accumulate(pairs_BTGC, queries).score_BTC
 
 
-def ask(model: Transformer, ids_BT: Tensor, pages: Pages, time_BR: Tensor) -> Asked:
+def ask(
+    model: Transformer, ids_BT: Tensor, pages: Pages, time_BR: Tensor, learn_lower: bool = True, top_k: int = 0
+) -> Asked:
     """Rows of live tokens, each starting afresh, on one memory; the tokens at `time_BR` read it, those before them
-    only say what is wanted. Rows that are shorter end in any ids, and repeat a time."""
-    memory, copy_head = model.memory, model.copy_head
-    assert memory is not None and copy_head is not None and model.config.memory is not None
-    x_BTD = lower_hidden(model, ids_BT)
+    only say what is wanted. Rows that are shorter end in any ids, and repeat a time. `top_k`: chunks to choose, if
+    not as many as the config says."""
+    memory, second_look = model.memory, model.second_look
+    assert memory is not None and second_look is not None and model.config.memory is not None
+    settings = model.config.memory
+    x_BTD = lower_hidden(model, ids_BT, learn_lower)
     features = memory.features(x_BTD)
     # Tokens after a row's last reading one are filling.
     valid_BT = torch.arange(ids_BT.shape[1]) <= time_BR.amax(1, keepdim=True)
-    renew = model.config.memory.renew
-    score_BNC = take(scores(memory.queries(features), pages, valid_BT), time_BR[:, ::renew])
-    choice = choose(score_BNC, pages, model.config.memory.top_k)
-    chosen = choice.for_tokens(torch.arange(time_BR.shape[1]) // renew)
+    queries = memory.queries(features)
+    times = list(time_BR.split(settings.renew, dim=1))
+    first_BN = torch.stack([time_BR[:, 0] for time_BR in times], 1)
+    score_BNC = take(scores(queries, pages, valid_BT), first_BN)
+    parts = []
+    for score_BC, time_BR in zip(score_BNC.unbind(1), times, strict=True):
+        question = Question.of(queries, ids_BT, time_BR[:, 0], settings.window)
+        parts.append((second_look(choose(score_BC, pages, top_k or settings.top_k), question), time_BR))
     packing = model.packing(ids_BT, None)
     for block in model.upper:
         assert isinstance(block.self_attn, WindowReader)
         normed = block.input_layernorm(x_BTD)
-        x_BTD = block.feed_forward(
-            x_BTD + block.self_attn.read(normed, packing.cos, packing.sin, None, chosen, time_BR)
-        )
-    y_BRD = model.norm(take(x_BTD, time_BR))
-    latents_BTL = memory.latents(features)
-    back_BRT = time_BR.unsqueeze(-1) - torch.arange(ids_BT.shape[1])
-    seen_BRT = (back_BRT > 0) & (back_BRT < copy_head.window)
-    pointing = copy_head(y_BRD, take(latents_BTL, time_BR), latents_BTL, following(ids_BT), seen_BRT, chosen)
-    return Asked(y_BRD, pointing, score_BNC, choice)
+        x_BTD = block.feed_forward(x_BTD + block.self_attn.read(normed, packing.cos, packing.sin, None, parts))
+    y_BTD, latents_BTL = model.norm(x_BTD), memory.latents(features)
+    pointing = [_pointing(model, y_BTD, latents_BTL, ids_BT, *part) for part in parts]
+    y_BRD = torch.cat([take(y_BTD, time_BR) for time_BR in times], 1)
+    return Asked(y_BRD, pointing, score_BNC, [chosen for chosen, _ in parts])
+
+
+def _pointing(
+    model: Transformer, y_BTD: Tensor, latents_BTL: Tensor, ids_BT: Tensor, chosen: Chosen, time_BR: Tensor
+) -> Pointing:
+    """Where the tokens point that go by one choice."""
+    copy_head, length = model.copy_head, ids_BT.shape[1]
+    assert copy_head is not None
+    seen_BTT = pointable(None, length, copy_head.window).expand(ids_BT.shape[0], -1, -1)
+    live = Lived(latents_BTL, following(ids_BT), take(seen_BTT, time_BR), take(live_runs(ids_BT), time_BR))
+    runs_BRM = take(chosen.runs(ids_BT, length), time_BR)
+    read = Read(chosen, runs_BRM, chosen.told(runs_BRM))
+    return copy_head(take(y_BTD, time_BR), take(latents_BTL, time_BR), live, read)
 
 
 def joined(first: Pages, second: Pages) -> Pages:
@@ -98,5 +113,6 @@ def joined(first: Pages, second: Pages) -> Pages:
         torch.cat((first.latents_CSL, second.latents_CSL)),
         torch.cat((first.keys_CSGI, second.keys_CSGI)),
         torch.cat((first.ids_CS, second.ids_CS)),
+        torch.cat((first.heads_C, second.heads_C + first.ids_CS.shape[0])),
         first.fixed + second.ids_CS.shape[0],
     )

@@ -6,14 +6,14 @@ tokens so far are averaged by learned importance. A chunk is scored together wit
 nothing is lost where a border cuts a sentence.
 
 Legend: B rows, T live tokens, C chunks, S tokens of a chunk, D hidden, L latent rank, G groups and I width of an
-index key, J taps (a token and the ones before it), K chosen chunks, U chunks that any token of a row chose.
+index key, J taps (a token and the ones before it).
 Sources: ColBERT (arXiv 2004.12832) for late interaction by the best match; HSA (arXiv 2504.16795) and HiLS attention
 (arXiv 2607.02980) for a selection inside the forward pass on latents without position.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,29 +23,34 @@ from torch import Tensor, nn
 
 from perilune.config import MemoryConfig
 from perilune.kernels import match_cpu
-from perilune.model.layers import Linear, RMSNorm
+from perilune.model.layers import Linear, RMSNorm, following
 
 SHARPNESS = 3  # a match counts with its third power: half a match is worth an eighth
 
 
 @dataclass
 class Pages:
-    """Chunks as the selector and the readers see them. `ids` is -1 where a chunk is not full."""
+    """Chunks as the selector and the readers see them. `ids` is -1 where a chunk is not full; `heads` names the first
+    chunk of the segment that each one belongs to, where the name of its file stands."""
 
     latents_CSL: Tensor
     keys_CSGI: Tensor
     ids_CS: Tensor
+    heads_C: Tensor
     fixed: int = 0  # so many at the end are given: nothing is learned from being found there
 
     @property
     def next_ids_CS(self) -> Tensor:
         return following_ids(self.ids_CS)
 
+    def some_keys(self, chunk_BK: Tensor) -> Tensor:
+        """Keys of some chunks, without what could be learned from them: [B, K, S, G, I]."""
+        return self.keys_CSGI.detach()[chunk_BK]
+
 
 def following_ids(ids_CS: Tensor) -> Tensor:
     """The token that follows each one; -1 where none does."""
-    flat = ids_CS.flatten()
-    return torch.cat((flat[1:], flat.new_full((1,), -1))).view_as(ids_CS)
+    return following(ids_CS.view(1, -1)).view_as(ids_CS)
 
 
 @dataclass
@@ -67,35 +72,6 @@ class Queries:
         return cls(*(torch.cat(each, 1) for each in rows))
 
 
-@dataclass
-class Chosen:
-    """Chunks chosen by the tokens of a row, gathered once for all of them."""
-
-    latents_BUSL: Tensor
-    next_ids_BUS: Tensor
-    chunk_BU: Tensor  # -1 pads a row that needs fewer
-    bias_BTU: Tensor  # the chunk's score minus the token's best
-    picked_BTU: Tensor  # which chunks this token chose; it does not see the others
-    valid_BUS: Tensor
-
-    @property
-    def latents_BML(self) -> Tensor:
-        """The chunks laid end to end."""
-        return self.latents_BUSL.flatten(1, 2)
-
-    def for_tokens(self, choice_R: Tensor) -> Chosen:
-        """The same chunks for R tokens, each of which goes by one of the T choices."""
-        return replace(self, bias_BTU=self.bias_BTU[:, choice_R], picked_BTU=self.picked_BTU[:, choice_R])
-
-    def biased(self, logits_BHTM: Tensor, scale_H: Tensor) -> Tensor:
-        """Logits of the gathered tokens plus their chunk's scaled score; -inf where a token does not see them."""
-        shape_BHTUS = (*logits_BHTM.shape[:3], *self.valid_BUS.shape[1:])
-        bias_BHTU = self.bias_BTU.unsqueeze(1) * scale_H.view(1, -1, 1, 1)
-        seen_BTUS = self.picked_BTU.unsqueeze(-1) & self.valid_BUS.unsqueeze(1)
-        logits_BHTUS = logits_BHTM.view(shape_BHTUS) + bias_BHTU.unsqueeze(-1)
-        return logits_BHTUS.masked_fill(~seen_BTUS.unsqueeze(1), -torch.inf).flatten(-2)
-
-
 KEY_SCALE = 127.0
 
 
@@ -106,16 +82,21 @@ class StoredPages:
     latents_CSL: Tensor
     packed: Tensor
     ids_CS: Tensor
+    heads_C: Tensor
 
     @cached_property
     def next_ids_CS(self) -> Tensor:
         return following_ids(self.ids_CS)
 
+    def some_keys(self, chunk_BK: Tensor) -> Tensor:
+        keys = match_cpu.unpack_keys(self.packed[chunk_BK.flatten()].numpy())
+        return torch.from_numpy(keys).float().unflatten(0, chunk_BK.shape) / KEY_SCALE
+
 
 def stored(pages: Pages) -> StoredPages:
     keys = (pages.keys_CSGI * KEY_SCALE).round().to(torch.int8)
     packed = torch.from_numpy(match_cpu.pack_keys(keys.numpy()))
-    return StoredPages(pages.latents_CSL.half(), packed, pages.ids_CS.to(torch.int32))
+    return StoredPages(pages.latents_CSL.half(), packed, pages.ids_CS.to(torch.int32), pages.heads_C)
 
 
 def scan(index_NGI: Tensor, pages: StoredPages) -> Tensor:
@@ -180,13 +161,16 @@ class ChunkMemory(nn.Module):
         return F.normalize(index.unflatten(-1, (self.config.index_groups, self.config.index_dim)), dim=-1)
 
     def pages(self, features_BTJ: Tensor, ids_BT: Tensor) -> Pages:
-        """Rows of whole chunks → pages, row after row."""
+        """Rows of whole chunks → pages, row after row; each row is a segment."""
         size = self.config.chunk_size
         latents = self.latents(features_BTJ).unflatten(1, (-1, size)).flatten(0, 1)
         # A key of zeros matches nothing: that is how places without a token stay out.
         keys = self.keys(features_BTJ) * (ids_BT >= 0)[..., None, None]
         keys = keys.unflatten(1, (-1, size)).flatten(0, 1)
-        return Pages(latents, keys, ids_BT.unflatten(1, (-1, size)).flatten(0, 1))
+        ids_BCS = ids_BT.unflatten(1, (-1, size))
+        chunks = ids_BCS.shape[1]
+        heads_C = (torch.arange(ids_BCS.shape[0]) * chunks).repeat_interleave(chunks)
+        return Pages(latents, keys, ids_BCS.flatten(0, 1), heads_C)
 
 
 def best_matches_plain(index_NGI: Tensor, keys_CSGI: Tensor) -> Tensor:
@@ -275,41 +259,3 @@ def go_on(before: Tally | None, pairs_NGC: Tensor, queries: Queries) -> Tally:
         matched_1C = matched_1C + fade * before.matched_BTC[0]
         weight_11 = weight_11 + fade * before.weight_BT1[0]
     return Tally(matched_1C.unsqueeze(0), weight_11.unsqueeze(0))
-
-
-def choose_dense(score_BTC: Tensor, pages: Pages, top_k: int) -> Chosen:
-    """The definition of a choice: every chunk is there, and hidden from the tokens that did not choose it."""
-    rows, _, chunks = score_BTC.shape
-    best_BTK = score_BTC.detach().topk(min(top_k, chunks), dim=-1)
-    return Chosen(
-        latents_BUSL=pages.latents_CSL.float().expand(rows, -1, -1, -1),
-        next_ids_BUS=pages.next_ids_CS.expand(rows, -1, -1),
-        chunk_BU=torch.arange(chunks).expand(rows, -1),
-        bias_BTU=score_BTC - score_BTC.gather(2, best_BTK.indices[..., :1]),
-        picked_BTU=torch.zeros_like(score_BTC, dtype=torch.bool).scatter_(2, best_BTK.indices, True),
-        valid_BUS=(pages.ids_CS >= 0).expand(rows, -1, -1),
-    )
-
-
-def choose(score_BTC: Tensor, pages: Pages | StoredPages, top_k: int) -> Chosen:
-    """The K best chunks at every time of choice, gathered once a row."""
-    top_k = min(top_k, score_BTC.shape[-1])
-    best_BTK = score_BTC.detach().topk(top_k, dim=-1)
-    picked_BTC = torch.zeros_like(score_BTC, dtype=torch.bool).scatter_(2, best_BTK.indices, True)
-    wanted_BC = picked_BTC.any(1)
-    union = int(wanted_BC.sum(1).max())
-    # Stable order by chunk: those wanted by the row first, in reading order.
-    chunk_BU = torch.sort((~wanted_BC).to(torch.int8), dim=1, stable=True).indices[:, :union]
-    used_BU = wanted_BC.gather(1, chunk_BU)
-    index_BTU = chunk_BU.unsqueeze(1).expand(-1, score_BTC.shape[1], -1)
-    score_BTU = score_BTC.gather(2, index_BTU)
-    bias_BTU = score_BTU - score_BTC.gather(2, best_BTK.indices[..., :1])
-    ids_BUS = pages.ids_CS[chunk_BU]
-    return Chosen(
-        latents_BUSL=pages.latents_CSL[chunk_BU].float(),
-        next_ids_BUS=pages.next_ids_CS[chunk_BU],
-        chunk_BU=chunk_BU.masked_fill(~used_BU, -1),
-        bias_BTU=bias_BTU,
-        picked_BTU=picked_BTC.gather(2, index_BTU) & used_BU.unsqueeze(1),
-        valid_BUS=(ids_BUS >= 0) & used_BU.unsqueeze(-1),
-    )

@@ -18,15 +18,16 @@ from torch import Tensor, nn
 
 from perilune.config import ModelConfig
 from perilune.model.attention import LatentAttention
-from perilune.model.copy_head import CopyHead, Pointing, pointable
+from perilune.model.copy_head import CopyHead, Lived, Pointing, live_runs, pointable
 from perilune.model.delta import KimiDeltaAttention
 from perilune.model.fused import FusedDecode
 from perilune.model.init import init_weights
-from perilune.model.layers import Embedding, Linear, RMSNorm, SwiGLU
+from perilune.model.layers import Embedding, Linear, RMSNorm, SwiGLU, following
 from perilune.model.memory import ChunkMemory
 from perilune.model.moe import MoE
 from perilune.model.reader import WindowReader
 from perilune.model.rope import RotaryTable
+from perilune.model.second_look import SecondLook
 from perilune.model.state import SequenceState
 
 
@@ -117,9 +118,11 @@ class Transformer(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
         self.memory: ChunkMemory | None = None
+        self.second_look: SecondLook | None = None
         self.copy_head: CopyHead | None = None
         if config.memory is not None:
             self.memory = ChunkMemory(config.hidden_size, config.memory, config.rms_norm_eps)
+            self.second_look = SecondLook(config.memory)
             self.copy_head = CopyHead(config)
         self.rotary = RotaryTable(config.rope, config.qk_rope_head_dim)
         # Set when a checkpoint is opened for inference; see fused.py.
@@ -179,7 +182,8 @@ class Transformer(nn.Module):
         assert self.memory is not None and self.copy_head is not None
         latents_BTL = self.memory.latents(self.memory.features(middle_BTD, segments_BT))
         seen_BTT = pointable(segments_BT, ids_BT.shape[1], self.copy_head.window)
-        return self.copy_head(y_BTD, latents_BTL, latents_BTL, following(ids_BT), seen_BTT, None)
+        live = Lived(latents_BTL, following(ids_BT), seen_BTT, live_runs(ids_BT, segments_BT))
+        return self.copy_head(y_BTD, latents_BTL, live, None)
 
     def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
         """Whole sequences → logits [B, T, V]: the definition that cached decoding is tested against."""
@@ -222,11 +226,6 @@ class Transformer(nn.Module):
     def init_weights(self, seed: int) -> None:
         """Fresh weights for training; see init.py."""
         init_weights(self, seed)
-
-
-def following(ids_BT: Tensor) -> Tensor:
-    """The token after each one; -1 after the last."""
-    return torch.cat((ids_BT[:, 1:], ids_BT.new_full((ids_BT.shape[0], 1), -1)), dim=1)
 
 
 def segment_positions(segments_BT: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Window and memory share one softmax: a chunk's tokens enter with their own logit
 loss teaches the selector. The memory's latents have no position; keys and values are never expanded for them.
 
 Legend: B rows, T live tokens, S window positions, D hidden, H heads, N nope, R rope, Q = N + R and V value widths,
-L rank of a memory latent, M gathered memory tokens (U chunks of the row, laid end to end).
+L rank of a memory latent, M gathered memory tokens (the chosen chunks of a row, laid end to end).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from perilune.config import ModelConfig
 from perilune.model.attention import LatentAttention, attend
+from perilune.model.chosen import Chosen
 from perilune.model.layers import Linear
-from perilune.model.memory import Chosen
 
 
 class WindowReader(LatentAttention):
@@ -29,6 +29,7 @@ class WindowReader(LatentAttention):
         self.memory_q_proj = Linear(config.hidden_size, heads * config.qk_nope_head_dim)
         self.memory_kv_b_proj = Linear(rank, heads * (config.qk_nope_head_dim + config.v_head_dim))
         self.chunk_scale = nn.Parameter(torch.zeros(heads))
+        self.fit_scale = nn.Parameter(torch.zeros(heads))
         self.sink = nn.Parameter(torch.zeros(rank))
 
     def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, documents: list[int] | None = None) -> Tensor:
@@ -46,27 +47,26 @@ class WindowReader(LatentAttention):
         return attend(q, k, v, self.config.softmax_scale, mask)
 
     def read(
-        self, x_BTD: Tensor, cos: Tensor, sin: Tensor, rows_BSW: Tensor | None, chosen: Chosen | None, time_BR: Tensor
+        self, x_BTD: Tensor, cos: Tensor, sin: Tensor, rows_BSW: Tensor | None, parts: list[tuple[Chosen, Tensor]]
     ) -> Tensor:
         """Live tokens after the window rows before them (already in `rows_BSW`, with their own at the end).
 
-        Tokens at `time_BR` read the chosen chunks besides; the others see the window alone.
+        `parts` says which chosen chunks are read besides, and by which tokens (times [B, R]); the others see the
+        window alone.
         """
         if rows_BSW is None:
             rows_BSW = self.latents(x_BTD, cos, sin)
         q = self.queries(x_BTD, cos, sin).transpose(1, 2)
         k, v = self.expand(rows_BSW)
         mask_TS = window_mask(q.shape[2], k.shape[2], self.window)
-        if chosen is None:
-            out = attend(q, k, v, self.config.softmax_scale, mask_TS).transpose(1, 2)
-        elif time_BR.shape[1] == q.shape[2]:
-            out = self._fused(q, k, v, mask_TS.expand(q.shape[0], -1, -1), x_BTD, chosen).transpose(1, 2)
-        else:
-            out = attend(q, k, v, self.config.softmax_scale, mask_TS).transpose(1, 2)
+        if len(parts) == 1 and parts[0][1].shape[1] == q.shape[2]:
+            out = self._fused(q, k, v, mask_TS.expand(q.shape[0], -1, -1), x_BTD, parts[0][0]).transpose(1, 2)
+            return self.o_proj(out.flatten(2))
+        out = attend(q, k, v, self.config.softmax_scale, mask_TS).transpose(1, 2)
+        for chosen, time_BR in parts:
             q_BRHQ, x_BRD = take(q.transpose(1, 2), time_BR), take(x_BTD, time_BR)
             read = self._fused(q_BRHQ.transpose(1, 2), k, v, mask_TS[time_BR], x_BRD, chosen).transpose(1, 2)
-            index = time_BR[..., None, None].expand_as(read)
-            out = out.scatter(1, index, read)
+            out = out.scatter(1, time_BR[..., None, None].expand_as(read), read)
         return self.o_proj(out.flatten(2))
 
     def _fused(self, q: Tensor, k: Tensor, v: Tensor, mask_BTS: Tensor, x_BTD: Tensor, chosen: Chosen) -> Tensor:
@@ -81,7 +81,8 @@ class WindowReader(LatentAttention):
         heads = c.num_attention_heads
         read_BHTM = (q_BHTL.flatten(1, 2) @ latents_BML.mT).unflatten(1, (heads, -1))
         window_BHTS = (q @ k.mT * c.softmax_scale).masked_fill(~mask_BTS.unsqueeze(1), -torch.inf)
-        memory_BHTM = chosen.biased(read_BHTM, self.chunk_scale.float().exp())
+        bias_BHM = chosen.bias(self.chunk_scale.float().exp(), self.fit_scale.float().exp())
+        memory_BHTM = read_BHTM + bias_BHM.unsqueeze(2)
         sink_BHT1 = (q_BHTL @ self.sink.float()).unsqueeze(-1)
         p = torch.cat((window_BHTS, memory_BHTM, sink_BHT1), dim=-1).softmax(-1)
         p_window, p_memory, p_sink = p.split([window_BHTS.shape[-1], memory_BHTM.shape[-1], 1], dim=-1)

@@ -7,7 +7,7 @@ from perilune.tasks.lookup_facts import facts
 from perilune.tasks.lookup_lay import Laid, lay
 from perilune.tasks.lookup_mixed import mixed
 from perilune.tasks.lookup_profiles import profiles
-from perilune.tasks.lookup_records import files, functions, records
+from perilune.tasks.lookup_records import defined, files, functions, records
 from perilune.tasks.lookup_types import Lookup, Make, Question, usable
 
 __all__ = ["LOOKUPS", "SCORED_ONLY", "Laid", "Lookup", "Question", "lay"]
@@ -27,6 +27,7 @@ LOOKUPS: dict[str, Make] = {
         ("records", records),
         ("functions", functions),
         ("files", files),
+        ("defined", defined),
         ("variables", variables),
         ("copy", copy),
         ("mixed", mixed),

@@ -10,6 +10,7 @@ from perilune.tasks import lookup_words as w
 from perilune.tasks.lookup_keys import Subject
 from perilune.tasks.lookup_relations import Relation
 from perilune.tasks.task import capital, chance, pick
+from perilune.tasks.vocabulary import table
 
 CORES = {
     False: (
@@ -147,10 +148,43 @@ CARRIERS = {
         "{N} muttered: '{X}.'",
     ),
 }
+# Words that join without meaning much: drawn sentences teach that an answer is what the question does not say, however
+# the sentence around it goes.
+LINKS = table(
+    "is are was were be been has had have keeps kept holds held takes took gives gave gets got goes went "
+    "comes came stays stayed remains became becomes means meant reads says said shows told calls called "
+    "named known written stored found listed filed noted set put left made used needed wanted asked given "
+    "taken placed linked tied matched paired of for to from with by under over on in at as after before "
+    "behind through about against between without within the a an this that these those its their our "
+    "your his her it they we you one all each every any some only also still now then here there always "
+    "never often today once again just very quite really simply likely surely perhaps and or but so if "
+    "when where while because since until whose which who what how thus hence indeed namely equals counts "
+    "stands belongs"
+)
+SIGNS = (":", ",", " -", ";", " =", " ->")
+
+
+def drawn_core(rng: random.Random) -> str:
+    """Subject, relation and value in any order between words drawn at random."""
+    parts = ["{s}", "{r}", "{v}"]
+    rng.shuffle(parts)
+    said = rng.choices(LINKS, k=rng.choice((0, 0, 1, 2, 4)))
+    for place, part in enumerate(parts):
+        if place:
+            if chance(rng, 0.25):
+                said[-1] += pick(rng, SIGNS)
+            said += rng.choices(LINKS, k=rng.choice((0, 1, 1, 2, 3)))
+        said.append(part)
+    if chance(rng, 0.3):
+        said += rng.choices(LINKS, k=rng.randrange(1, 4))
+    return " ".join(said)
+
+
 MARKS = {
     False: (*("{v}",) * 14, '"{v}"', "`{v}`", "'{v}'", "**{v}**", "({v})", "[{v}]", "<{v}>"),
     True: (*("{v}",) * 5, "«{v}»", "_{v}_"),
 }
+DRAWN = 0.4
 
 
 @dataclass(frozen=True)
@@ -176,11 +210,12 @@ def form(rng: random.Random, held_out: bool, lines: float = 0.3) -> Form:
     mark = pick(rng, MARKS[held_out])
     if chance(rng, lines):
         return Form(pick(rng, LINES[held_out]), "", mark, "")
-    core, carrier = pick(rng, CORES[held_out]), pick(rng, CARRIERS[held_out])
+    drawn = not held_out and chance(rng, DRAWN)
+    core, carrier = drawn_core(rng) if drawn else pick(rng, CORES[held_out]), pick(rng, CARRIERS[held_out])
     return Form(core, carrier, mark, w.FIRST_NAMES.pick(rng, held_out))
 
 
 def count_forms(held_out: bool) -> int:
-    """Distinct ways to say one fact: carriers times cores, and lines, each with every mark."""
+    """Distinct ways to say one fact: carriers times cores, and lines, each with every mark; drawn ones not counted."""
     sentences = len(set(CORES[held_out])) * len(set(CARRIERS[held_out]))
     return (sentences + len(set(LINES[held_out]))) * len(set(MARKS[held_out]))

@@ -110,6 +110,18 @@ FILES = {
     ),
     True: ("== {v} ==\nfn {k}({n}: u8) {{ }}", "// {v}\nvoid {k}(int {n}) {{ return; }}"),
 }
+DEFINITIONS = {
+    False: (
+        "class {k}:\n    {n} = {q}",
+        "class {k}(Base):\n    pass",
+        "{k} = {q}",
+        "def {k}({n}, *, size={q}):\n    return size * {n}",
+        "async def {k}({n}: str) -> None:\n    print({n})",
+        "@cache\ndef {k}({n}):\n    return [{n}] * {q}",
+        "const {k} = ({n}) => {n} + {q};",
+    ),
+    True: ("struct {k} {{\n    int {n};\n}};", "func {k}({n} int) int {{ return {n} + {q} }}"),
+}
 FILE_QUESTIONS = {
     False: (
         "which file defines {k}?",
@@ -198,3 +210,21 @@ def files(
     rng: random.Random, needles: int, held_out: bool, keys: Keys | None = None, values: Values | None = None
 ) -> Lookup:
     return _document(rng, needles, held_out, PATHS, keys, values)
+
+
+def defined(rng: random.Random, needles: int, held_out: bool) -> Lookup:
+    """Which file defines a name: the answer is the name of the document, far from the definition."""
+    keys = Keys(rng, held_out).several(pick(rng, NAMES), max(1, needles // 3))
+    name = Values(rng, held_out).fresh("path") or "main.py"
+    templates = [*FUNCTIONS[held_out], *DEFINITIONS[held_out]]
+    said = []
+    for key in keys:
+        parts = {"v": name.rsplit("/", 1)[-1][:3], "q": rng.randrange(100), "n": w.CODE_NOUNS.pick(rng, held_out)}
+        said.append(pick(rng, templates).format(k=key.name, **parts))
+
+    def ask() -> Question:
+        index = rng.randrange(len(said))
+        text = pick(rng, FILE_QUESTIONS[held_out]).format(k=keys[index].name)
+        return question(wrap(rng, text, held_out), [name], [index])
+
+    return Lookup("defined", tuple(said), fair_questions(rng, ask), "code", file=name)

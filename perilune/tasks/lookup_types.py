@@ -19,12 +19,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Needles stand in the document in this order. `filler`: "text", "code", "noise", or "needles" for none."""
+    """Needles stand in the document in this order. `filler`: "text", "code", "noise", or "needles" for none.
+
+    `file` is what the document must be called where that is the answer.
+    """
 
     task: str
     needles: tuple[str, ...]
     questions: tuple[Question, ...]
     filler: str
+    file: str | None = None
 
 
 Make = Callable[[random.Random, int, bool], Lookup]

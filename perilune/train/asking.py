@@ -9,28 +9,34 @@ Axes: B documents, T tokens read, Q questions, L live tokens, C chunks of all do
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from perilune.corpus.filler import filler
 from perilune.model import live
-from perilune.model.model import Transformer, following
-from perilune.tasks.lookup import LOOKUPS, Laid, Lookup, Question, lay
+from perilune.model.chosen import Chosen
+from perilune.model.copy_head import Pointing
+from perilune.model.layers import following
+from perilune.model.model import Transformer
+from perilune.tasks.lookup import LOOKUPS, Laid, Lookup, lay
+from perilune.tasks.lookup_values import Values
 from perilune.tasks.task import reply
 from perilune.text.chat import render
 from perilune.text.specials import IM_ASSISTANT
 from perilune.text.tokenizer import Tokenizer
 from perilune.train.loss import head_loss
 
+Span = tuple[int, int]
 FILLING = -1
 LENGTHS = (256, 512, 512, 1024)  # of a document
-LONGEST_REPLY = 64
-LONGEST_LIVE = 160  # a question with its reply that is longer is left out
+LONGEST_REPLY = 56
+LONGEST_LIVE = 104  # a question with its reply that is longer is left out
 # How often each kind of lookup is drawn.
 WEIGHTS = {
     "single": 0.08,
@@ -44,7 +50,8 @@ WEIGHTS = {
     "profiles": 0.04,
     "records": 0.05,
     "functions": 0.04,
-    "files": 0.04,
+    "files": 0.03,
+    "defined": 0.05,
     "variables": 0.03,
     "copy": 0.02,
     "mixed": 0.03,
@@ -61,6 +68,7 @@ class AskBatch:
     mask_QL: Tensor  # True where the token is learned as a target
     first_Q: Tensor  # the assistant's role: from there on the memory is read
     gold_QC: Tensor
+    gold_tokens_QCS: Tensor  # the tokens of the needles, each with the token before it
 
     @property
     def trained(self) -> int:
@@ -74,6 +82,12 @@ class Row:
     ids: list[int]
     mask: list[bool]
     gold: list[int]
+    spans: list[Span]  # of the tokens to copy from
+
+    def moved(self, chunks: int, tokens: int) -> Row:
+        """The same in a document that begins so much later."""
+        spans = [(start + tokens, end + tokens) for start, end in self.spans]
+        return replace(self, gold=[c + chunks for c in self.gold], spans=spans)
 
 
 class AskRows:
@@ -96,17 +110,21 @@ class AskRows:
         asked: list[Row] = []
         for i, (ids, rows) in enumerate(made):
             read_BT[i, : len(ids)] = torch.from_numpy(ids.astype(np.int64))
-            asked += [replace(row, gold=[i * chunks + c for c in row.gold]) for row in rows]
+            asked += [row.moved(i * chunks, i * length) for row in rows]
         longest = max(len(row.ids) for row in asked)
         live_QL = torch.zeros(len(asked), longest, dtype=torch.long)
         mask_QL = torch.zeros(len(asked), longest, dtype=torch.bool)
         gold_QC = torch.zeros(len(asked), documents * chunks, dtype=torch.bool)
+        gold_tokens_QT = torch.zeros(len(asked), documents * length, dtype=torch.bool)
         for q, row in enumerate(asked):
+            for start, end in row.spans:
+                gold_tokens_QT[q, max(0, start - 1) : end] = True
             live_QL[q, : len(row.ids)] = torch.tensor(row.ids)
             mask_QL[q, : len(row.ids)] = torch.tensor(row.mask)
             gold_QC[q, row.gold] = True
         first_Q = torch.tensor([row.ids.index(self.answer_id) for row in asked])
-        return AskBatch(read_BT, live_QL, mask_QL, first_Q, gold_QC)
+        gold_tokens_QCS = gold_tokens_QT.unflatten(1, (-1, self.chunk_size))
+        return AskBatch(read_BT, live_QL, mask_QL, first_Q, gold_QC, gold_tokens_QCS)
 
     def _document(self, rng: random.Random, tokens: int, questions: int) -> tuple[np.ndarray, list[Row]]:
         """Ids of one document, and questions about it."""
@@ -114,12 +132,20 @@ class AskRows:
             name = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             most = max(2, tokens // TOKENS_A_NEEDLE)
             lookup = LOOKUPS[name](rng, rng.randint(max(1, most // 4), most), False)
-            laid = self._lay(rng, lookup, tokens)
-            if laid is None or len(laid.ids) > tokens:
+            head = self._header(rng, lookup)
+            laid = self._lay(rng, lookup, tokens - len(head))
+            if laid is None or len(laid.ids) + len(head) > tokens:
                 continue
-            rows = list(self._rows(rng, lookup, laid, questions))
+            spans = tuple((start + len(head), end + len(head)) for start, end in laid.spans)
+            ids = np.concatenate((np.asarray(head, np.int32), laid.ids))
+            rows = list(self._rows(rng, lookup, ids, spans, len(head), questions))
             if rows:
-                return laid.ids, rows
+                return ids, rows
+
+    def _header(self, rng: random.Random, lookup: Lookup) -> list[int]:
+        """The name of the file, as the segments of a document begin with it; half of the documents have none."""
+        name = lookup.file or (Values(rng, False).fresh("path") if rng.random() < 0.5 else None)
+        return self.tokenizer.encode(f"File: {name}\n") if name else []
 
     def _lay(self, rng: random.Random, lookup: Lookup, tokens: int) -> Laid | None:
         gold = {i for asked in lookup.questions for i in asked.needles}
@@ -127,22 +153,48 @@ class AskRows:
             return None
         return lay(rng, lookup, filler(lookup.filler, self.root, rng, False), tokens - 8, self.tokenizer.encode)
 
-    def _rows(self, rng: random.Random, lookup: Lookup, laid: Laid, questions: int) -> Iterator[Row]:
+    def _rows(
+        self, rng: random.Random, lookup: Lookup, read: np.ndarray, spans: Sequence[Span], head: int, questions: int
+    ) -> Iterator[Row]:
         chosen = list(lookup.questions)
         rng.shuffle(chosen)
         for asked in chosen[:questions]:
-            ids, mask = self._live(asked)
+            gold = [spans[n] for n in asked.needles]
+            copied = [(1, head)] if lookup.file else gold
+            ids, mask = self._live(asked.text, self.spelled(asked.values, [read[a:b].tolist() for a, b in copied]))
             if len(ids) <= LONGEST_LIVE and sum(mask) <= LONGEST_REPLY:
-                yield Row(ids, mask, sorted({c for n in asked.needles for c in self._chunks(*laid.spans[n])}))
+                yield Row(ids, mask, sorted({c for span in gold for c in self._chunks(*span)}), copied)
 
-    def _live(self, asked: Question) -> tuple[list[int], list[bool]]:
-        messages = ({"role": "user", "content": asked.text}, reply(asked.answer))
+    def spelled(self, values: Sequence[str], parts: Sequence[list[int]]) -> str:
+        """The values as they can be copied token by token: most words have their space within their first token.
+
+        Values that stand without that space come on lines of their own, since after a comma they would get one.
+        """
+        encode, made = self.tokenizer.encode, ""
+        for value in values:
+            bare = encode(value)
+            if not any(_within(bare, part) for part in parts):
+                made += ("," if made else "") + " " + value
+            elif made:
+                made += (", " if encode(", " + value)[-len(bare) :] == bare else "\n") + value
+            else:
+                made = value
+        return made
+
+    def _live(self, question: str, answer: str) -> tuple[list[int], list[bool]]:
+        messages = ({"role": "user", "content": question}, reply(answer))
         options = {"tokenizer": self.tokenizer, "thinking": False, "add_generation_prompt": False}
         rendered = render(messages, None, **options)
         return rendered.ids, list(rendered.mask)
 
     def _chunks(self, start: int, end: int) -> range:
         return range(start // self.chunk_size, (end - 1) // self.chunk_size + 1)
+
+
+def _within(few: list[int], many: list[int]) -> bool:
+    """Whether the ids stand there in one piece; the last may be longer there, where a sign has joined it."""
+    few = few[:-1] if len(few) > 1 else few
+    return any(many[i : i + len(few)] == few for i in range(len(many) - len(few) + 1))
 
 
 @dataclass(frozen=True)
@@ -164,26 +216,51 @@ class Bank:
 
     def add(self, pages: live.Pages) -> None:
         both = pages if self.pages is None else live.joined(pages, self.pages)
-        self.pages = live.Pages(both.latents_CSL[: self.size], both.keys_CSGI[: self.size], both.ids_CS[: self.size])
+        size = self.size
+        heads_C = both.heads_C.clamp(max=size - 1)[:size]
+        self.pages = live.Pages(both.latents_CSL[:size], both.keys_CSGI[:size], both.ids_CS[:size], heads_C)
 
 
-def ask_loss(model: Transformer, batch: AskBatch, extra: live.Pages | None = None, sharp: float = 30.0) -> AskLoss:
-    """`extra` are more chunks that hold no answer; `sharp` is the scale of the scores in the selection's loss."""
-    pages = live.read(model, batch.read_BT)
-    own = live.Pages(pages.latents_CSL.detach(), pages.keys_CSGI.detach(), pages.ids_CS)
+def ask_loss(
+    model: Transformer,
+    batch: AskBatch,
+    extra: live.Pages | None = None,
+    sharp: float = 30.0,
+    learn_lower: bool = True,
+    top_k: int = 0,
+) -> AskLoss:
+    """`extra` are more chunks that hold no answer; `sharp` is the scale of the scores in the selection's loss.
+
+    Without `learn_lower` the layers that read stay as they are, which costs a third; `top_k` as in live.ask.
+    """
+    pages = live.read(model, batch.read_BT, learn_lower=learn_lower)
+    own = live.Pages(pages.latents_CSL.detach(), pages.keys_CSGI.detach(), pages.ids_CS, pages.heads_C)
     if extra is not None:
         pages = live.joined(pages, extra)
     time_QR, learned_QR = _replies(batch)
-    asked = live.ask(model, batch.live_QL, pages, time_QR)
+    asked = live.ask(model, batch.live_QL, pages, time_QR, learn_lower, top_k)
     target_QR = following(batch.live_QL).gather(1, time_QR)
-    log_copy_N = asked.pointing.log_copy(target_QR)[learned_QR]
-    log_keep_N = asked.pointing.log_keep[learned_QR]
-    copied = log_keep_N, log_copy_N
+    log_keep_QR = torch.cat([pointing.log_keep for pointing in asked.pointing], 1)
+    parts = zip(asked.pointing, asked.chosen, target_QR.split(model.config.memory.renew, 1), strict=True)  # type: ignore
+    log_copy_QR = torch.cat([p.log_copy(target, _gold_tokens(batch, p, chosen)) for p, chosen, target in parts], 1)
+    log_copy_N = log_copy_QR[learned_QR]
+    copied = log_keep_QR[learned_QR], log_copy_N
     replies = head_loss(asked.y_BRD[learned_QR], model.lm_head.weight, target_QR[learned_QR], 0.0, copied)
     selection, recalled = _selection(asked, batch, sharp)
     with torch.no_grad():
         shares = {"recall": recalled, "copied": float((log_copy_N > -0.7).float().mean())}
     return AskLoss(replies, selection, shares, own)
+
+
+def _gold_tokens(batch: AskBatch, pointing: Pointing, chosen: Chosen) -> Tensor:
+    """Which of the tokens pointed at stand in a needle that holds the answer, or just before it: [Q, A]."""
+    count = batch.gold_tokens_QCS.shape[1]
+    ours_QK = chosen.chunk_BK < count
+    chunk_QK = chosen.chunk_BK.clamp(max=count - 1)
+    rows_Q1 = torch.arange(chunk_QK.shape[0]).unsqueeze(1)
+    gold_QKS = batch.gold_tokens_QCS[rows_Q1, chunk_QK] & ours_QK.unsqueeze(-1)
+    gold_QM = gold_QKS.flatten(1)
+    return F.pad(gold_QM, (0, pointing.ids_BA.shape[1] - gold_QM.shape[1]))
 
 
 def _replies(batch: AskBatch) -> tuple[Tensor, Tensor]:
@@ -208,6 +285,7 @@ def _selection(asked: live.Asked, batch: AskBatch, sharp: float) -> tuple[Tensor
     each_QNC = torch.logaddexp(logits_QNC, wrong_QN1) - logits_QNC
     loss = (each_QNC * gold_QC.unsqueeze(1)).sum() / (gold_QC.sum() * each_QNC.shape[1])
     with torch.no_grad():
-        found_QU = gold_QC.gather(1, asked.chosen.chunk_BU.clamp(min=0)) & asked.chosen.picked_BTU[:, 0]
-        recalled = float(found_QU.sum() / gold_QC.sum())
+        first = asked.chosen[0]
+        found_QK = gold_QC.gather(1, first.chunk_BK) & (first.ids_BKS >= 0).any(-1)
+        recalled = float(found_QK.sum() / gold_QC.sum())
     return loss, recalled

@@ -146,7 +146,8 @@ class Trainer:
         config = self.config
         assert self.asking is not None
         batch = self.asking.batch(step, part)
-        made = ask_loss(twin, batch, self.banks[part].pages)
+        options = {"learn_lower": config.ask_lower, "top_k": config.ask_chunks}
+        made = ask_loss(twin, batch, self.banks[part].pages, **options)
         if config.ask_bank:
             self.banks[part].add(made.pages)
         mean = made.replies / max(1, batch.trained)

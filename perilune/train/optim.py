@@ -24,6 +24,8 @@ SMALL = (
     ".weight_proj.weight",
     ".keep_proj.weight",
     "copy_head.gate_proj.weight",
+    ".gate_latent_proj.weight",
+    ".point_proj.weight",
 )
 MAX_BATCH_ELEMENTS = 1 << 20  # a batch that stays near the second-level cache runs faster than one big one
 

@@ -59,6 +59,8 @@ class TrainConfig:
     ask_tokens: int = 0  # read and asked about in each thread of a step, for models with a chunk memory
     ask_questions: int = 32  # about them
     ask_bank: int = 384  # chunks of earlier steps that are searched besides
+    ask_chunks: int = 0  # read by each question, if not as many as the model's config says
+    ask_lower: bool = True  # whether questions teach the layers that read, too
     ask_weight: float = 1.0  # of a reply token, against a token of the packed rows
     select_weight: float = 0.3  # of the selection's loss
     minutes: float = 0.0  # save and stop after this wall-clock time; 0 = no limit

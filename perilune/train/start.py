@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from perilune.model.checkpoint import load_transformer
+from perilune.config import ModelConfig
+from perilune.model.checkpoint import float_experts
 from perilune.model.delta import KimiDeltaAttention
 from perilune.model.model import Transformer
-from perilune.model.moe import Experts, MoE, StoredExperts
+from perilune.model.moe import Experts
+from perilune.weights.files import open_checkpoint
+from perilune.weights.names import our_name
 
 PROBE_TOKENS = 256
 HEARD = 0.15  # size of a fresh layer's output over that of the stream it is added to
@@ -22,7 +25,7 @@ HEARD = 0.15  # size of a fresh layer's output over that of the stream it is add
 @torch.no_grad()
 def begin_with(model: Transformer, directory: str | Path) -> list[str]:
     """Returns the names of the weights that stay fresh, because the folder has none that fits."""
-    found = _weights(load_transformer(directory, int4_mode="unpacked"))
+    found = _weights(directory)
     fresh = []
     for name, weight in model.state_dict().items():
         given = found.get(name)
@@ -47,12 +50,13 @@ def _raise_fresh(model: Transformer, fresh: set[str]) -> None:
         x_BTD = block(x_BTD, packing)
 
 
-def _weights(source: Transformer) -> dict[str, Tensor]:
-    weights = dict(source.state_dict())
-    for i, block in enumerate(source.blocks):
-        if isinstance(block.mlp, MoE) and isinstance(block.mlp.experts, StoredExperts):
-            fused = zip(*block.mlp.experts.weights, strict=True)
-            names = [name for name, _ in Experts(source.config).named_parameters()]
-            for name, parts in zip(names, fused, strict=True):
-                weights[f"layers.{i}.mlp.experts.{name}"] = torch.stack(parts)
+def _weights(directory: str | Path) -> dict[str, Tensor]:
+    """All weights of a folder by our names, experts as floats; the folder may be of another shape or edition."""
+    config, checkpoint = ModelConfig.load(directory), open_checkpoint(directory)
+    weights = {our_name(n, config): checkpoint.tensor(n) for n in checkpoint.names() if ".experts." not in n}
+    names = [name for name, _ in Experts(config).named_parameters()]
+    for layer in filter(config.is_moe_layer, range(config.num_hidden_layers)):
+        triples = float_experts(checkpoint, config, layer)
+        for name, parts in zip(names, zip(*triples, strict=True), strict=True):
+            weights[f"layers.{layer}.mlp.experts.{name}"] = torch.stack(parts)
     return weights

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from perilune.config import ModelConfig
+from perilune.config import LONGEST_RUN, LOOK_FAR, LOOK_NEAR, ModelConfig
 from perilune.errors import WeightsError
 from perilune.fields import show_value
 from perilune.weights.files import Checkpoint
@@ -113,6 +113,7 @@ def _reader(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     yield "memory_q_proj.weight", Expected((heads * c.qk_nope_head_dim, c.hidden_size))
     yield "memory_kv_b_proj.weight", Expected((heads * (c.qk_nope_head_dim + c.v_head_dim), memory.latent_rank))
     yield "chunk_scale", Expected((heads,))
+    yield "fit_scale", Expected((heads,))
     yield "sink", Expected((memory.latent_rank,))
 
 
@@ -120,23 +121,34 @@ def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     """The chunk memory and the copy head of a perilune model."""
     memory = c.memory
     assert memory is not None
-    width, taps = memory.index_groups * memory.index_dim, memory.taps * c.hidden_size
+    index, taps = memory.index_groups * memory.index_dim, memory.taps * c.hidden_size
     yield "memory.norm.weight", Expected((c.hidden_size,))
     yield "memory.latent_proj.weight", Expected((memory.latent_rank, taps))
     yield "memory.latent_norm.weight", Expected((memory.latent_rank,))
-    yield "memory.index_proj.weight", Expected((width, taps))
+    yield "memory.index_proj.weight", Expected((index, taps))
     yield "memory.query_down.weight", Expected((memory.query_rank, c.hidden_size))
-    yield "memory.query_up.weight", Expected((width, memory.query_rank))
+    yield "memory.query_up.weight", Expected((index, memory.query_rank))
     yield "memory.weight_proj.weight", Expected((memory.index_groups, c.hidden_size))
     yield "memory.weight_bias", Expected((memory.index_groups,))
     yield "memory.keep_proj.weight", Expected((1, c.hidden_size))
     yield "memory.keep_bias", Expected((1,))
+    width = memory.look_width
+    near = len(LOOK_NEAR) * (memory.latent_rank + memory.look_fits)
+    yield "second_look.in_proj.weight", Expected((width, near))
+    yield "second_look.mix_proj.weight", Expected((width, len(LOOK_FAR) * width))
+    yield "second_look.out_proj.weight", Expected((memory.latent_rank, width))
+    yield "second_look.point_proj.weight", Expected((1, width))
+    yield "second_look.fit_weight", Expected((memory.look_fits,))
     yield "copy_head.key_proj.weight", Expected((memory.copy_dim, memory.latent_rank))
     yield "copy_head.query_proj.weight", Expected((memory.copy_dim, c.hidden_size))
     yield "copy_head.latent_query_proj.weight", Expected((memory.copy_dim, memory.latent_rank))
     yield "copy_head.gate_proj.weight", Expected((1, c.hidden_size))
+    yield "copy_head.gate_latent_proj.weight", Expected((1, memory.latent_rank))
     yield "copy_head.gate_bias", Expected((1,))
+    for name in ("gate_run", "run_bias", "told_bias"):
+        yield f"copy_head.{name}", Expected((LONGEST_RUN + 1,))
     yield "copy_head.chunk_scale", Expected((1,))
+    yield "copy_head.fit_scale", Expected((1,))
 
 
 def _ffn(hidden: int, width: int) -> Iterator[tuple[str, Expected]]:

@@ -1,0 +1,111 @@
+"""The second look: chosen chunks are read again, now that the question is known.
+
+The first reading did not know what would be asked, and its latents look back only. The second look compares every
+token of the chosen chunks with every token of the question, finds how well the tokens before and after each place
+answer it (kernels/windows_cpu.py), and lets each latent see its neighbours on both sides. Two matches are by index
+key, as in the selection; one is literal: the length of the run of equal tokens, which no training can blur.
+
+Legend: B rows, T live tokens, K chosen chunks, S tokens of a chunk, M = K * S, L latent rank, G groups and I width of
+an index key, W windows, F = W * (G + 1) + 1 fits.
+Sources: ColBERT (arXiv 2004.12832) for late interaction; BiDAF (arXiv 1611.01603) for reading with the question known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from perilune.config import LOOK_FAR, LOOK_NEAR, LOOK_WINDOWS, MemoryConfig
+from perilune.kernels import runs_cpu, windows_cpu
+from perilune.model.chosen import Chosen
+from perilune.model.layers import Linear
+from perilune.model.memory import SHARPNESS, Queries
+
+LITERAL = 4  # so many equal tokens in a row are a full literal match
+GAIN = 10.0  # fits are between 0 and 1 and must decide between thousands of tokens
+FEATURE_GAIN = 4.0
+
+
+@dataclass
+class Question:
+    """Live tokens with what each of them asks and how much it counts (zero: not at all)."""
+
+    index_BTGI: Tensor
+    weight_BTG: Tensor
+    ids_BT: Tensor
+
+    @classmethod
+    def of(cls, queries: Queries, ids_BT: Tensor, last_B: Tensor, window: int) -> Question:
+        """The tokens up to the `last` of each row, faded as in the selection, at most `window` of them."""
+        decay_BT = queries.log_keep_BT.cumsum(1)
+        time_T = torch.arange(ids_BT.shape[1])
+        back_BT = last_B.unsqueeze(1) - time_T
+        keep_BT = (decay_BT.gather(1, last_B.unsqueeze(1)) - decay_BT).clamp(max=0.0).exp()
+        weight_BTG = queries.weight_BTG * (keep_BT * ((back_BT >= 0) & (back_BT < window))).unsqueeze(-1)
+        return cls(queries.index_BTGI.detach(), weight_BTG.detach(), ids_BT)
+
+
+@torch.no_grad()
+def fits(chosen: Chosen, question: Question) -> Tensor:
+    """How well the surroundings of every chosen token answer the question, by kind of match and window, and whether
+    they are the head: [B, M, F]."""
+    joined_BK = ~chosen.breaks_BM.reshape(chosen.ids_BKS.shape)[:, :, 0]
+    keys_BMGI = chosen.keys_BKSGI.flatten(1, 2)
+    ids_BM = chosen.ids_BKS.flatten(1).numpy()
+    weights = list(question.weight_BTG.unbind(-1))
+    matches = [
+        (index_BTI @ keys_BMI.mT).relu_().pow_(SHARPNESS)
+        for index_BTI, keys_BMI in zip(question.index_BTGI.unbind(2), keys_BMGI.unbind(2), strict=True)
+    ]
+    runs_BTM = runs_cpu.equal_runs(question.ids_BT.numpy(), ids_BM, chosen.breaks_BM, LITERAL)
+    matches.append(torch.from_numpy(runs_BTM).float() / LITERAL)
+    weights.append(question.weight_BTG.mean(-1))
+    made = []
+    for match_BTM, weight_BT in zip(matches, weights, strict=True):
+        share_BT = weight_BT / weight_BT.sum(1, keepdim=True).clamp(min=1e-6)
+        made.append(torch.from_numpy(windows_cpu.window_fits(match_BTM.numpy(), share_BT.numpy(), joined_BK)))
+    is_head_BKS = torch.zeros(chosen.ids_BKS.shape)
+    is_head_BKS[:, -1] = 1.0
+    return torch.cat((*made, is_head_BKS.view(len(ids_BM), 1, -1)), 1).mT
+
+
+class SecondLook(nn.Module):
+    """Refines the latents of chosen chunks and scores every token by how well its surroundings fit the question."""
+
+    def __init__(self, config: MemoryConfig):
+        super().__init__()
+        rank, width = config.latent_rank, config.look_width
+        self.in_proj = Linear(len(LOOK_NEAR) * (rank + config.look_fits), width)
+        self.mix_proj = Linear(len(LOOK_FAR) * width, width)
+        self.out_proj = Linear(width, rank)
+        self.point_proj = Linear(width, 1)
+        self.fit_weight = nn.Parameter(torch.empty(config.look_fits))
+
+    def forward(self, chosen: Chosen, question: Question) -> Chosen:
+        if not chosen.chunk_BK.shape[1]:
+            return chosen
+        fit_BMF = fits(chosen, question)
+        latents_BML = chosen.latents_BML
+        known = torch.cat((latents_BML, fit_BMF * FEATURE_GAIN), -1)
+        seen = F.silu(self.in_proj(chosen.around(known, LOOK_NEAR)))
+        seen = seen + F.silu(self.mix_proj(chosen.around(seen, LOOK_FAR)))
+        score_BM = fit_BMF @ (self.fit_weight.float() * GAIN) + self.point_proj(seen).squeeze(-1)
+        best_B1 = score_BM.masked_fill(~chosen.there_BM, -torch.inf).amax(1, keepdim=True)
+        # A row whose chunks are all empty has no best; its tokens are hidden everywhere.
+        score_BM = score_BM - torch.where(best_B1.isfinite(), best_B1, torch.zeros_like(best_B1))
+        refined_BML = latents_BML + self.out_proj(seen)
+        shape = chosen.ids_BKS.shape
+        return replace(chosen, latents_BKSL=refined_BML.unflatten(1, shape[1:]), fit_BKS=score_BM.view(shape))
+
+
+@torch.no_grad()
+def init_second_look(look: SecondLook) -> None:
+    """Latents begin as they are; a place begins with the fit of the tokens around it, those before counting most."""
+    look.out_proj.weight.zero_()
+    look.point_proj.weight.zero_()
+    one_kind = torch.tensor([0.0, 0.2, 0.6, 0.4, 0.1, 0.2, 0.2])
+    kinds = look.fit_weight.shape[0] // LOOK_WINDOWS
+    look.fit_weight.copy_(torch.cat((one_kind.repeat(kinds), torch.tensor([0.3]))))
