@@ -34,8 +34,11 @@ def test_gathered_chunks_read_like_all_chunks_with_the_others_hidden(top_k):
         out = layer.read(x, cos, sin, None, [(chosen, times)])
         learned = (score, latents, layer.chunk_scale, look.in_proj.weight, look.mix_proj.weight, look.fit_weight)
         results.append((out, *torch.autograd.grad(out.square().sum(), learned)))
-    for wanted, got in zip(*results, strict=True):
-        torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-3)
+    pairs = list(zip(*results, strict=True))
+    for wanted, got in pairs[:4]:
+        torch.testing.assert_close(got, wanted, atol=2e-5, rtol=1e-4)
+    for wanted, got in pairs[4:]:  # sums over every place: rounding goes by the size of the whole
+        assert (got - wanted).norm() < 1e-5 * wanted.norm()
 
 
 def test_the_head_of_the_best_chunk_is_read_once():

@@ -29,6 +29,11 @@ def clean_name(name: str) -> str:
     return _UNSAFE.sub(REPLACEMENT, name)
 
 
+def header_text(name: str) -> str:
+    """What every segment of a document begins with, when it is read and in training alike."""
+    return f"File: {name}\n"
+
+
 def given_name(path: Path) -> str:
     """A relative path as it was given; of any other only the last part, so that no prompt depends on a machine."""
     if path.is_absolute() or ".." in path.parts:

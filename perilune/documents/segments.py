@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from perilune.documents.decode import read_text
+from perilune.documents.names import header_text
 from perilune.documents.pieces import pieces
 from perilune.documents.source import READ_BYTES, Source
 from perilune.errors import ContextError, RequestError
@@ -142,7 +143,7 @@ class Segments:
     def _header(self, name: str) -> list[int]:
         """ "File: name" as a line; of a name that is too long, the end."""
         while True:
-            ids = self._tokenizer.encode(f"File: {name}\n")
+            ids = self._tokenizer.encode(header_text(name))
             if len(ids) <= self._segment_tokens // HEADER_SHARE:
                 return ids
             name = "…" + name[len(name) // 4 + 1 :]

@@ -21,7 +21,7 @@ from perilune.engine.store import NodeKey, PrefixStore, node_key
 from perilune.errors import ContextError, RequestError
 from perilune.kernels.threads import get_threads
 from perilune.model.live import read
-from perilune.model.memory import StoredPages, stored
+from perilune.model.memory import StoredPages, first_chunks, stored
 from perilune.model.model import Transformer
 
 FORM = "pages-2"  # of what a node of the store holds
@@ -65,8 +65,7 @@ class Reader:
                 on_read(tokens, reused)
         if not done:
             raise RequestError("there is nothing to read")
-        counts = torch.tensor([len(ids) for _, _, ids in done])
-        heads_C = (counts.cumsum(0) - counts).repeat_interleave(counts)
+        heads_C = first_chunks(torch.tensor([len(ids) for _, _, ids in done]))
         latents, keys, ids = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*done, strict=True))
         return StoredPages(latents, keys, ids, heads_C)
 

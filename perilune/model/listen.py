@@ -133,12 +133,9 @@ def _update_choice(model: Transformer, queries: Queries, live: LiveState) -> Non
 
 def _hear(live: LiveState, queries: Queries, window: int) -> None:
     """Keeps what was asked for the next choice."""
-    if live.recent is not None:
-        live.pending += queries.log_keep_BT.shape[1]
-        queries = Queries.joined([live.recent, queries])
-    else:
-        live.pending = queries.log_keep_BT.shape[1]
-    live.recent = queries.part(-max(window, live.pending))
+    live.pending += queries.log_keep_BT.shape[1]
+    heard = queries if live.recent is None else Queries.joined([live.recent, queries])
+    live.recent = heard.part(-max(window, live.pending))
 
 
 def _search(live: LiveState) -> None:

@@ -48,6 +48,11 @@ class Pages:
         return self.keys_CSGI.detach()[chunk_BK]
 
 
+def first_chunks(counts_N: Tensor) -> Tensor:
+    """For segments of so many chunks each, one after the other: the first chunk of every chunk's segment. [C]"""
+    return (counts_N.cumsum(0) - counts_N).repeat_interleave(counts_N)
+
+
 def following_ids(ids_CS: Tensor) -> Tensor:
     """The token that follows each one; -1 where none does."""
     return following(ids_CS.view(1, -1)).view_as(ids_CS)
@@ -168,8 +173,8 @@ class ChunkMemory(nn.Module):
         keys = self.keys(features_BTJ) * (ids_BT >= 0)[..., None, None]
         keys = keys.unflatten(1, (-1, size)).flatten(0, 1)
         ids_BCS = ids_BT.unflatten(1, (-1, size))
-        chunks = ids_BCS.shape[1]
-        heads_C = (torch.arange(ids_BCS.shape[0]) * chunks).repeat_interleave(chunks)
+        rows, chunks = ids_BCS.shape[:2]
+        heads_C = first_chunks(torch.full((rows,), chunks))
         return Pages(latents, keys, ids_BCS.flatten(0, 1), heads_C)
 
 

@@ -85,8 +85,6 @@ class SecondLook(nn.Module):
         self.fit_weight = nn.Parameter(torch.empty(config.look_fits))
 
     def forward(self, chosen: Chosen, question: Question) -> Chosen:
-        if not chosen.chunk_BK.shape[1]:
-            return chosen
         fit_BMF = fits(chosen, question)
         latents_BML = chosen.latents_BML
         known = torch.cat((latents_BML, fit_BMF * FEATURE_GAIN), -1)

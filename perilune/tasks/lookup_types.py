@@ -9,12 +9,15 @@ MOST_QUESTIONS = 8
 
 @dataclass(frozen=True)
 class Question:
-    """`needles`: which of them hold the values. A right reply names every value; `answer` is the reply to learn."""
+    """`needles`: which of them hold the values. A right reply names every value."""
 
     text: str
     values: tuple[str, ...]
-    answer: str
     needles: tuple[int, ...]
+
+    @property
+    def answer(self) -> str:
+        return ", ".join(self.values)
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,7 @@ Make = Callable[[random.Random, int, bool], Lookup]
 
 
 def question(text: str, values: Iterable[str], needles: Iterable[int]) -> Question:
-    listed = tuple(values)
-    return Question(text, listed, ", ".join(listed), tuple(needles))
+    return Question(text, tuple(values), tuple(needles))
 
 
 def fair(asked: Question) -> bool:

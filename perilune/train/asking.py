@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perilune.corpus.filler import filler
+from perilune.documents.names import header_text
 from perilune.model import live
 from perilune.model.chosen import Chosen
 from perilune.model.copy_head import Pointing
@@ -145,7 +146,7 @@ class AskRows:
     def _header(self, rng: random.Random, lookup: Lookup) -> list[int]:
         """The name of the file, as the segments of a document begin with it; half of the documents have none."""
         name = lookup.file or (Values(rng, False).fresh("path") if rng.random() < 0.5 else None)
-        return self.tokenizer.encode(f"File: {name}\n") if name else []
+        return self.tokenizer.encode(header_text(name)) if name else []
 
     def _lay(self, rng: random.Random, lookup: Lookup, tokens: int) -> Laid | None:
         gold = {i for asked in lookup.questions for i in asked.needles}
@@ -241,7 +242,8 @@ def ask_loss(
     asked = live.ask(model, batch.live_QL, pages, time_QR, learn_lower, top_k)
     target_QR = following(batch.live_QL).gather(1, time_QR)
     log_keep_QR = torch.cat([pointing.log_keep for pointing in asked.pointing], 1)
-    parts = zip(asked.pointing, asked.chosen, target_QR.split(model.config.memory.renew, 1), strict=True)  # type: ignore
+    targets = target_QR.split([pointing.gate_BT.shape[1] for pointing in asked.pointing], 1)
+    parts = zip(asked.pointing, asked.chosen, targets, strict=True)
     log_copy_QR = torch.cat([p.log_copy(target, _gold_tokens(batch, p, chosen)) for p, chosen, target in parts], 1)
     log_copy_N = log_copy_QR[learned_QR]
     copied = log_keep_QR[learned_QR], log_copy_N
