@@ -114,6 +114,7 @@ class LinearAttentionConfig:
 LOOK_WINDOWS = 7
 LOOK_NEAR, LOOK_FAR = (1, 0, -1, -2), (2, 1, 0, -1, -2)
 LONGEST_RUN = 6
+TOLD_AFTER = (1, 2, 3)  # runs of such lengths tell: chance repeats single tokens, and a value may be no longer than one
 
 
 @dataclass(frozen=True)

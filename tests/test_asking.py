@@ -59,6 +59,16 @@ def test_gold_chunks_hold_the_answers():
         assert reply in TOKENIZER.decode(inside)
 
 
+def test_a_value_follows_every_place_where_what_answers_begins():
+    batch = rows().batch(0, 0)
+    for live_ids, mask, begins in zip(batch.live_QL, batch.mask_QL, batch.begins_QCS.flatten(1), strict=True):
+        reply = TOKENIZER.decode(live_ids[mask].tolist()[:-1]).strip()
+        assert begins.any()
+        for place in begins.nonzero().flatten().tolist():
+            after = batch.read_BT.flatten()[place + 1 : place + 30]
+            assert TOKENIZER.decode(after[after >= 0].tolist()).strip()[:2] in reply
+
+
 def test_only_replies_are_learned_and_reading_begins_with_the_assistant():
     batch = rows().batch(0, 0)
     assert (batch.live_QL.gather(1, batch.first_Q.unsqueeze(1)) == TOKENIZER.special_id("<|im_assistant|>")).all()

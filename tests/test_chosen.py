@@ -18,6 +18,7 @@ def test_gathered_chunks_read_like_all_chunks_with_the_others_hidden(top_k):
     layer, look = model.upper[0].self_attn, model.second_look
     look.out_proj.weight.data.normal_(0, 0.1)
     look.point_proj.weight.data.normal_(0, 0.1)
+    look.begin_proj.weight.data.normal_(0, 0.1)
     pages, scores = random_pages(chunks=9, filled=140), torch.rand(2, 9)
     x = torch.randn(2, 6, model.config.hidden_size)
     cos, sin = (table[:6] for table in model.rotary.up_to(6))
@@ -25,15 +26,17 @@ def test_gathered_chunks_read_like_all_chunks_with_the_others_hidden(top_k):
     ids = torch.randint(0, 500, (2, 9))
     ids[:, :6] = pages.ids_CS[4, 3:9]
     question = Question.of(random_queries(), ids, torch.tensor([8, 5]), 32)
-    results = []
+    results, begins = [], []
     for make in (choose_dense, choose):
         score = scores.clone().requires_grad_()
         latents = pages.latents_CSL.clone().requires_grad_()
         own = Pages(latents, pages.keys_CSGI, pages.ids_CS, pages.heads_C)
         chosen = look(make(score, own, top_k), question)
+        begins.append(chosen.begin_BM[chosen.begin_BM > 0].detach())
         out = layer.read(x, cos, sin, None, [(chosen, times)])
         learned = (score, latents, layer.chunk_scale, look.in_proj.weight, look.mix_proj.weight, look.fit_weight)
         results.append((out, *torch.autograd.grad(out.square().sum(), learned)))
+    torch.testing.assert_close(*begins)
     pairs = list(zip(*results, strict=True))
     for wanted, got in pairs[:4]:
         torch.testing.assert_close(got, wanted, atol=2e-5, rtol=1e-4)
@@ -74,3 +77,16 @@ def test_runs_follow_the_text_over_the_border_of_neighbours():
     told = chosen.told(runs)
     assert told[0, 3, 13:17].tolist() == [3, 4, 4, 4]  # the tokens after these four places have been told
     assert told[0, 0, 13] == 1 and told[0, 0, 14:17].sum() == 0
+
+
+def test_what_is_left_to_tell_shrinks_as_values_are_told():
+    pages = random_pages(chunks=9)
+    score = torch.zeros(1, 9)
+    score[0, [2, 5]] = torch.tensor([2.0, 1.0])
+    chosen = choose(score, pages, 2)
+    chosen.begin_BM[0, [3, 16 + 7]] = torch.tensor([0.75, 0.25])
+    reply = torch.cat((pages.ids_CS[2, 4:6], pages.ids_CS[5, 8:10])).unsqueeze(0)
+    left = chosen.left(chosen.told(chosen.runs(reply, 4)))[0]
+    wanted = [[0.25, 1.0, 1.0], [0.25, 0.25, 1.0], [0.0, 0.25, 1.0], [0.0, 0.0, 1.0]]
+    torch.testing.assert_close(left[:, :3], torch.tensor(wanted))
+    torch.testing.assert_close(left[:, 3:], (torch.tensor(wanted) + 0.02).log())

@@ -234,3 +234,11 @@ def test_distractors_give_way_and_gold_never_does():
     assert all(laid.spans[i] != (0, 0) for i in gold)
     with pytest.raises(ConfigError, match="too few"):
         lay(rng, lookup, iter(()), 60, ENCODE)
+
+
+def test_drawn_notations_are_none_that_scoring_uses():
+    rng, drawn = random.Random(0), set()
+    for make in (lookup_records.drawn_pair, lookup_records.drawn_function, lookup_records.drawn_file):
+        drawn |= {" ".join(make(rng).split()) for _ in range(5_000)}
+    assert len(drawn) > 5_000
+    assert not drawn & {" ".join(template.split()) for template in frames(True) if isinstance(template, str)}

@@ -69,3 +69,17 @@ def test_fresh_weights_leave_the_latents_as_they_are():
     chosen = some_choice(pages)
     made = memory_transformer().second_look(chosen, asked(pages, 4, 6))
     assert made.latents_BKSL.equal(chosen.latents_BKSL)
+
+
+def test_what_answers_begins_somewhere_and_only_where_the_text_goes_on():
+    torch.manual_seed(0)
+    pages = random_pages(chunks=9, filled=5 * 16 + 9)
+    look = memory_transformer().second_look
+    look.begin_proj.weight.data.normal_(0, 0.3)
+    chosen = some_choice(pages)
+    begin_BM = look(chosen, asked(pages, 4, 6)).begin_BM
+    torch.testing.assert_close(begin_BM.sum(1), torch.ones(1))
+    goes_on_BM = chosen.there_BM & (chosen.next_ids_BM >= 0)
+    assert goes_on_BM.any() and (~goes_on_BM).any() and (begin_BM[~goes_on_BM] == 0).all()
+    nothing = choose(torch.zeros(1, 9), random_pages(chunks=9, filled=0), 2)
+    assert look(nothing, asked(pages, 4, 6)).begin_BM.isfinite().all()

@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perilune.config import LONGEST_RUN
+from perilune.config import LONGEST_RUN, TOLD_AFTER
 from perilune.kernels import runs_cpu
 from perilune.model.memory import Pages, StoredPages
 
 REACH = 3  # a token counts as told when a run went over it and ended at most so many tokens later
+LEFT_FLOOR = 0.02
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Chosen:
     chunk_BK: Tensor
     bias_BK: Tensor  # the chunk's score minus the row's best
     fit_BKS: Tensor  # the fit of a token's surroundings minus the row's best; zero before the second look
+    begin_BM: Tensor  # how likely what answers begins after a token: sums to 1, zero before the second look
     breaks_BM: np.ndarray  # True where a token does not follow the one before it in the row
 
     @property
@@ -80,6 +82,12 @@ class Chosen:
         before = None if before_BM is None else before_BM.numpy()
         return torch.from_numpy(runs_cpu.told(runs_BRM.numpy(), self.breaks_BM, REACH, before))
 
+    def left(self, told_BRM: Tensor) -> Tensor:
+        """The share of what answers that has not been told yet, and its log, for each of TOLD_AFTER: [B, R, 6]."""
+        shares = [((told_BRM < length).float() @ self.begin_BM.unsqueeze(-1)).squeeze(-1) for length in TOLD_AFTER]
+        left_BR3 = torch.stack(shares, -1)
+        return torch.cat((left_BR3, (left_BR3 + LEFT_FLOOR).log()), -1)
+
 
 def choose_dense(score_BC: Tensor, pages: Pages, top_k: int) -> Chosen:
     """The definition of a choice: every chunk is there, and those that were not chosen hold nothing."""
@@ -119,5 +127,6 @@ def _gather(
         chunk_BK=chunk_BK,
         bias_BK=bias_BK,
         fit_BKS=latents_BKSL.new_zeros(ids_BKS.shape),
+        begin_BM=latents_BKSL.new_zeros(ids_BKS.flatten(1).shape),
         breaks_BM=breaks_BKS.flatten(1).numpy(),
     )

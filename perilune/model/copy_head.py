@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perilune.config import LONGEST_RUN, ModelConfig
+from perilune.config import LONGEST_RUN, TOLD_AFTER, ModelConfig
 from perilune.kernels import runs_cpu
 from perilune.model.chosen import Chosen
 from perilune.model.layers import Linear
@@ -98,6 +98,7 @@ class CopyHead(nn.Module):
         self.key_proj = Linear(memory.latent_rank, memory.copy_dim)
         self.query_proj = Linear(config.hidden_size, memory.copy_dim)
         self.latent_query_proj = Linear(memory.latent_rank, memory.copy_dim)
+        self.left_proj = Linear(2 * len(TOLD_AFTER), config.hidden_size)
         self.gate_proj = Linear(config.hidden_size, 1)
         self.gate_latent_proj = Linear(memory.latent_rank, 1)
         self.gate_bias = nn.Parameter(torch.zeros(1))
@@ -108,8 +109,12 @@ class CopyHead(nn.Module):
         self.fit_scale = nn.Parameter(torch.zeros(1))
         self.scale = memory.copy_dim**-0.5
 
+    def aware(self, y_BTD: Tensor, read: Read | None) -> Tensor:
+        """The normed last hidden state with what is left to tell: what head and copy head go by."""
+        return y_BTD if read is None else y_BTD + self.left_proj(read.chosen.left(read.told_BTM))
+
     def forward(self, y_BTD: Tensor, latents_BTL: Tensor, live: Lived, read: Read | None) -> Pointing:
-        """`y` is the normed last hidden state, `live` what it may point at besides the chosen chunks."""
+        """`y` is the last hidden state that is aware, `live` what it may point at besides the chosen chunks."""
         q_BTP = (self.query_proj(y_BTD) + self.latent_query_proj(latents_BTL)) * self.scale
         live_BTS = q_BTP @ self.key_proj(live.latents_BSL).mT + self._by_run(self.run_bias, live.runs_BTS)
         logits, ids, runs = live_BTS.masked_fill(~live.seen_BTS, -torch.inf), live.next_ids_BS, live.runs_BTS

@@ -69,6 +69,7 @@ def _init_copy_head(head: CopyHead, generator: torch.Generator) -> None:
     head.chunk_scale.fill_(CHUNK_SCALE)
     head.fit_scale.zero_()
     head.gate_latent_proj.weight.zero_()
+    head.left_proj.weight.zero_()
     for table in (head.gate_run, head.told_bias):
         table.zero_()
     head.run_bias.copy_(torch.tensor(RUN_BIAS))

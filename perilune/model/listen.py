@@ -172,6 +172,7 @@ def _predict(model: Transformer, x_BTD: Tensor, live: LiveState, read: Read | No
     if read is not None:
         read = Read(read.chosen, read.runs_BTM[:, -count:], read.told_BTM[:, -count:])
     lived = Lived(latents_BSL, following(ids_1S), seen_1RS, runs_1RS)
+    y_BRD = head.aware(y_BRD, read)
     pointing = head(y_BRD, latents_BSL[:, -count:], lived, read)
     live.pointed.append(_pointed(pointing, read))
     return pointing.mix(model.lm_head(y_BRD))[0]

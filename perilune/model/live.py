@@ -26,8 +26,8 @@ from perilune.model.second_look import Question
 
 @dataclass
 class Asked:
-    """What the tokens that read came to: normed last hidden states, where they point (one for each time of choice),
-    chunk scores and choices."""
+    """What the tokens that read came to: last hidden states for the head, where they point (one for each time of
+    choice), chunk scores and choices."""
 
     y_BRD: Tensor
     pointing: list[Pointing]
@@ -89,22 +89,23 @@ def ask(
         normed = block.input_layernorm(x_BTD)
         x_BTD = block.feed_forward(x_BTD + block.self_attn.read(normed, packing.cos, packing.sin, None, parts))
     y_BTD, latents_BTL = model.norm(x_BTD), memory.latents(features)
-    pointing = [_pointing(model, y_BTD, latents_BTL, ids_BT, *part) for part in parts]
-    y_BRD = torch.cat([take(y_BTD, time_BR) for time_BR in times], 1)
-    return Asked(y_BRD, pointing, score_BNC, [chosen for chosen, _ in parts])
+    made = [_pointing(model, y_BTD, latents_BTL, ids_BT, *part) for part in parts]
+    y_BRD = torch.cat([y_BRD for y_BRD, _ in made], 1)
+    return Asked(y_BRD, [pointing for _, pointing in made], score_BNC, [chosen for chosen, _ in parts])
 
 
 def _pointing(
     model: Transformer, y_BTD: Tensor, latents_BTL: Tensor, ids_BT: Tensor, chosen: Chosen, time_BR: Tensor
-) -> Pointing:
-    """Where the tokens point that go by one choice."""
+) -> tuple[Tensor, Pointing]:
+    """Hidden states of the tokens that go by one choice, aware of what is left to tell, and where they point."""
     copy_head, length = model.copy_head, ids_BT.shape[1]
     assert copy_head is not None
     seen_BTT = pointable(None, length, copy_head.window).expand(ids_BT.shape[0], -1, -1)
     live = Lived(latents_BTL, following(ids_BT), take(seen_BTT, time_BR), take(live_runs(ids_BT), time_BR))
     runs_BRM = take(chosen.runs(ids_BT, length), time_BR)
     read = Read(chosen, runs_BRM, chosen.told(runs_BRM))
-    return copy_head(take(y_BTD, time_BR), take(latents_BTL, time_BR), live, read)
+    y_BRD = copy_head.aware(take(y_BTD, time_BR), read)
+    return y_BRD, copy_head(y_BRD, take(latents_BTL, time_BR), live, read)
 
 
 def joined(first: Pages, second: Pages) -> Pages:

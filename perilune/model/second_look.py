@@ -73,7 +73,8 @@ def fits(chosen: Chosen, question: Question) -> Tensor:
 
 
 class SecondLook(nn.Module):
-    """Refines the latents of chosen chunks and scores every token by how well its surroundings fit the question."""
+    """Refines the latents of chosen chunks, scores every token by how well its surroundings fit the question, and says
+    where what answers begins: in one place or, where several values are asked for, in several."""
 
     def __init__(self, config: MemoryConfig):
         super().__init__()
@@ -82,6 +83,7 @@ class SecondLook(nn.Module):
         self.mix_proj = Linear(len(LOOK_FAR) * width, width)
         self.out_proj = Linear(width, rank)
         self.point_proj = Linear(width, 1)
+        self.begin_proj = Linear(width, 1)
         self.fit_weight = nn.Parameter(torch.empty(config.look_fits))
 
     def forward(self, chosen: Chosen, question: Question) -> Chosen:
@@ -96,7 +98,13 @@ class SecondLook(nn.Module):
         score_BM = score_BM - torch.where(best_B1.isfinite(), best_B1, torch.zeros_like(best_B1))
         refined_BML = latents_BML + self.out_proj(seen)
         shape = chosen.ids_BKS.shape
-        return replace(chosen, latents_BKSL=refined_BML.unflatten(1, shape[1:]), fit_BKS=score_BM.view(shape))
+        refined_BKSL, fit_BKS = refined_BML.unflatten(1, shape[1:]), score_BM.view(shape)
+        # What is told goes on in the text: a place without a follower begins nothing.
+        goes_on_BM = chosen.there_BM & (chosen.next_ids_BM >= 0)
+        begin_BM = score_BM.detach() + self.begin_proj(seen).squeeze(-1) * FEATURE_GAIN
+        begin_BM = begin_BM.masked_fill(~goes_on_BM, -torch.inf)
+        begin_BM = torch.where(goes_on_BM.any(1, keepdim=True), begin_BM, torch.zeros_like(begin_BM)).softmax(1)
+        return replace(chosen, latents_BKSL=refined_BKSL, fit_BKS=fit_BKS, begin_BM=begin_BM)
 
 
 @torch.no_grad()
@@ -104,6 +112,7 @@ def init_second_look(look: SecondLook) -> None:
     """Latents begin as they are; a place begins with the fit of the tokens around it, those before counting most."""
     look.out_proj.weight.zero_()
     look.point_proj.weight.zero_()
+    look.begin_proj.weight.zero_()
     one_kind = torch.tensor([0.0, 0.2, 0.6, 0.4, 0.1, 0.2, 0.2])
     kinds = look.fit_weight.shape[0] // LOOK_WINDOWS
     look.fit_weight.copy_(torch.cat((one_kind.repeat(kinds), torch.tensor([0.3]))))

@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass
 
+from perilune.tasks import lookup_words as w
+from perilune.tasks.lookup_forms import carrier
 from perilune.tasks.lookup_keys import Keys
 from perilune.tasks.lookup_questions import wrap
 from perilune.tasks.lookup_types import Lookup, Question, fair_questions, prose_filler, question
@@ -234,7 +236,7 @@ HELD_OUT: tuple[Fact, ...] = (
 )
 FACTS = {False: TRAIN, True: HELD_OUT}
 FRAMES = {
-    False: (*("{X}.",) * 6, "I heard that {x}.", "{X}, they say.", "Everyone knows that {x}.", "- {X}", "Oh, and {x}."),
+    False: (*("{X}.",) * 4, "I heard that {x}.", "{X}, they say.", "Everyone knows that {x}.", "- {X}", "Oh, and {x}."),
     True: (*("{X}.",) * 4, "Gossip has it that {x}.", "Curiously enough, {x}."),
 }
 
@@ -274,5 +276,6 @@ def _said(rng: random.Random, fact: Fact, subject: str, value: str, held_out: bo
     template = pick(rng, fact.sentences.split(" | "))
     text = template.format(s=subject, v=value)
     own = template.startswith("{v}") or (template.startswith("{s}") and not subject.startswith("the "))
-    frame = pick(rng, FRAMES[held_out])
-    return frame.format(x=text, X=text if own else capital(text)), fact, subject, value
+    frame = pick(rng, FRAMES[held_out]) if held_out or chance(rng, 0.5) else carrier(rng, False)
+    speaker = w.FIRST_NAMES.pick(rng, held_out) if "{N}" in frame else ""
+    return frame.format(x=text, X=text if own else capital(text), N=speaker), fact, subject, value

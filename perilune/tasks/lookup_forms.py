@@ -161,15 +161,20 @@ LINKS = table(
     "when where while because since until whose which who what how thus hence indeed namely equals counts "
     "stands belongs"
 )
+# What no value is made of.
+TELLERS = table(
+    "news story tale report memo poster diary chapter paragraph speaker neighbour teacher clerk guard sister captain "
+    "crowd voice newspaper archive ledger witness guide visitor summary message announcement tradition legend footnote "
+    "label caption heading appendix manual protocol minutes brochure stranger uncle colleague writer"
+)
 SIGNS = (":", ",", " -", ";", " =", " ->")
 
 
-def drawn_core(rng: random.Random) -> str:
-    """Subject, relation and value in any order between words drawn at random."""
-    parts = ["{s}", "{r}", "{v}"]
-    rng.shuffle(parts)
+def drawn(rng: random.Random, *parts: str) -> str:
+    """The parts in any order between words drawn at random."""
+    shuffled = rng.sample(parts, len(parts))
     said = rng.choices(LINKS, k=rng.choice((0, 0, 1, 2, 4)))
-    for place, part in enumerate(parts):
+    for place, part in enumerate(shuffled):
         if place:
             if chance(rng, 0.25):
                 said[-1] += pick(rng, SIGNS)
@@ -178,6 +183,23 @@ def drawn_core(rng: random.Random) -> str:
     if chance(rng, 0.3):
         said += rng.choices(LINKS, k=rng.randrange(1, 4))
     return " ".join(said)
+
+
+def drawn_carrier(rng: random.Random) -> str:
+    """Words drawn at random before a sentence, after it or on both sides; now and then a name or a thing among them."""
+    before = rng.choices(LINKS, k=rng.choice((0, 1, 2, 3, 5)))
+    if chance(rng, 0.6):
+        thing = pick(rng, TELLERS)
+        before.insert(rng.randrange(len(before) + 1), pick(rng, ("{N}", thing, f"the {thing}", f"{thing}s")))
+    if not before:
+        return "{X}" + pick(rng, (", ", " - ", "; ")) + " ".join(rng.choices(LINKS, k=rng.randrange(1, 5))) + "."
+    opening = " ".join(before)
+    opening = opening if opening.startswith("{") else capital(opening)
+    return opening + pick(rng, (" {x}.", " that {x}.", " that {x}.", ", {x}.", ": {x}.", ": {X}.", ": '{X}'"))
+
+
+def carrier(rng: random.Random, held_out: bool) -> str:
+    return drawn_carrier(rng) if not held_out and chance(rng, DRAWN) else pick(rng, CARRIERS[held_out])
 
 
 MARKS = {
@@ -210,9 +232,9 @@ def form(rng: random.Random, held_out: bool, lines: float = 0.3) -> Form:
     mark = pick(rng, MARKS[held_out])
     if chance(rng, lines):
         return Form(pick(rng, LINES[held_out]), "", mark, "")
-    drawn = not held_out and chance(rng, DRAWN)
-    core, carrier = drawn_core(rng) if drawn else pick(rng, CORES[held_out]), pick(rng, CARRIERS[held_out])
-    return Form(core, carrier, mark, w.FIRST_NAMES.pick(rng, held_out))
+    any_order = not held_out and chance(rng, DRAWN)
+    core = drawn(rng, "{s}", "{r}", "{v}") if any_order else pick(rng, CORES[held_out])
+    return Form(core, carrier(rng, held_out), mark, w.FIRST_NAMES.pick(rng, held_out))
 
 
 def count_forms(held_out: bool) -> int:

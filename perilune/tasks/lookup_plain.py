@@ -37,7 +37,9 @@ def tell(
     per_group = -(-count // (groups * len(relations)))
     made = []
     for _ in range(groups):
-        for subject in keys.several(pick(rng, KINDS), per_group):
+        subjects = keys.several(pick(rng, KINDS), per_group)
+        values.avoid(subject.name for subject in subjects)
+        for subject in subjects:
             for known, kind in relations:
                 made.append(Told(known, subject, values.fresh(kind) or values.fresh("digits10") or "0"))
     rng.shuffle(made)

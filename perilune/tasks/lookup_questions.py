@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+from perilune.tasks.lookup_forms import drawn
 from perilune.tasks.lookup_keys import Subject
 from perilune.tasks.lookup_relations import Relation
 from perilune.tasks.task import capital, listing, pick
@@ -72,6 +73,12 @@ ALL = {
         "tell me all of {s}'s {rs}.",
         "{s} has several {rs}. Which ones?",
         "find all {rs} of {s}.",
+        "what are the {rs} for {s}? Name all of them.",
+        "what are all the {rs} of {s} in the text?",
+        "give the full list of {rs} for {s}.",
+        "collect the {rs} that belong to {s}.",
+        "all {rs} for {s}:",
+        "what is each {r} for {s}?",
         "what {rs} are given for {s}?",
         "name each {r} of {s}.",
     ),
@@ -93,6 +100,9 @@ MANY = {
         "{rs} of {s}?",
         "list the {rs} of {s} in this order.",
         "I need the {rs} of {s}.",
+        "what are all the {rs} of {s} in the text?",
+        "one by one, the {rs} for {s}.",
+        "look up the {rs} for {s}, one after the other.",
     ),
     True: (
         "what are all the {rs} for {s} mentioned in the provided text?",
@@ -146,7 +156,8 @@ def wrap(rng: random.Random, question: str, held_out: bool, keep: bool = False) 
 def one(rng: random.Random, relation: Relation, subject: Subject, held_out: bool) -> str:
     if rng.random() < 0.2:
         return pick(rng, FRAGMENTS[held_out]).format(s=subject.said, r=relation.noun)
-    template = pick(rng, ONE[held_out])
+    any_order = not held_out and rng.random() < 0.2
+    template = drawn(rng, "{s}", "{r}") + pick(rng, "?.:") if any_order else pick(rng, ONE[held_out])
     return wrap(rng, template.format(s=subject.said, r=relation.noun), held_out)
 
 

@@ -1,7 +1,7 @@
 """Needles as programs keep them: JSON, tables, settings, logs, constants, functions and the files that hold them."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perilune.tasks import lookup_words as w
@@ -9,7 +9,7 @@ from perilune.tasks.lookup_keys import Keys
 from perilune.tasks.lookup_questions import wrap
 from perilune.tasks.lookup_types import Lookup, Question, fair_questions, question
 from perilune.tasks.lookup_values import Values, clock
-from perilune.tasks.task import pick
+from perilune.tasks.task import chance, pick
 
 PAIRS = {
     False: (
@@ -63,6 +63,16 @@ PAIR_QUESTIONS = {
         "find {k} and tell me its value.",
         "what is `{k}`?",
         "read the value of {k}.",
+        "what did they give to {k}?",
+        "what is written next to {k}?",
+        "which value goes with {k}?",
+        "tell me what {k} holds.",
+        "what does the entry {k} say?",
+        "show what is under {k}.",
+        "get {k}",
+        "{k} = ?",
+        "the content of {k}, please.",
+        "where {k} is set, what is it set to?",
     ),
     True: (
         "report the content kept at {k}.",
@@ -96,6 +106,13 @@ FUNCTION_QUESTIONS = {
         "which value comes back from {k}?",
         "what is the result of {k}()?",
         "calling {k} gives what?",
+        "run {k}() for me.",
+        "execute {k} and tell me what comes out.",
+        "what is the output of {k}?",
+        "what would {k}() produce?",
+        "{k}() == ?",
+        "which value do you get from {k}?",
+        "what does the function {k} give back?",
     ),
     True: ("evaluate {k}().", "what would a caller of {k} receive?"),
 }
@@ -131,9 +148,118 @@ FILE_QUESTIONS = {
         "which file do I open to change {k}?",
         "path of the file with {k}?",
         "find the file that holds {k}.",
+        "where does {k} come from?",
+        "where does {k} live?",
+        "where is the code of {k}?",
+        "in what file will I see {k}?",
+        "point me to {k}.",
+        "show me the file that implements {k}.",
+        "which module has {k}?",
+        "where can I read {k}?",
+        "what is the file name for {k}?",
+        "which path leads to {k}?",
+        "where was {k} written?",
+        "name the file of {k}.",
+        "trace {k} back to its file.",
     ),
     True: ("locate the source of {k}.", "which path contains the definition of {k}?"),
 }
+# Notations drawn at random: signs and words that open, join and close, so that the value is known by its place and
+# shape and not by one language's spelling.
+OPENINGS = (
+    "",
+    "",
+    "",
+    "(",
+    "[",
+    "{{",
+    "<",
+    "- ",
+    "* ",
+    "@",
+    "$",
+    "% ",
+    "| ",
+    "var ",
+    "val ",
+    "let ",
+    "my ",
+    "put ",
+    "const ",
+)
+JOINTS = (
+    " ",
+    ": ",
+    " : ",
+    "=",
+    " = ",
+    " == ",
+    " -> ",
+    ", ",
+    " | ",
+    " is ",
+    " / ",
+    "::",
+    " ~ ",
+    "\n    ",
+    ":\n  ",
+    ") (",
+    ' "',
+)
+CLOSINGS = ("", "", "", ";", ")", "]", "}}", ">", " |", ",", " #", '"', " end")
+BEGINS = (
+    "proc",
+    "sub",
+    "method",
+    "function",
+    "routine",
+    "define",
+    "def",
+    "fun",
+    "private int",
+    "let",
+    "to",
+    "static auto",
+)
+SIGNATURES = (
+    "()",
+    "()",
+    "(self)",
+    "({n})",
+    "({n}, {m})",
+    " ({n} int)",
+    "",
+    " {n}",
+    "[{n}]",
+    "<T>()",
+    "(): string",
+    "() -> {m}",
+)
+OPENS = (":\n    ", " {{\n  ", " {{ ", " =\n  ", " = ", "\n  ", "\nbegin\n  ", " do\n  ", "\n{{\n    ")
+GIVES = ("return ", "return ", "return(", "give ", "result = ", "", "answer ", "ret ", "exit with ", "{n} = ", "print ")
+SHUTS = ("", "", ";", "\n}}", ";\n}}", "\nend", " end", ")", " }}")
+BANNERS = ("# ", "// ", "File: ", "--- ", "+++ ", "file ", "[", "## ", ">> ", "<!-- ", "/* ", "@ ", "in ", "")
+RULES = ("", "", "", " ---", "]", ":", " <<", " -->", " */", " ##")
+
+
+def drawn_pair(rng: random.Random) -> str:
+    value = pick(rng, ("{v}", "{v}", '"{v}"', "'{v}'", "<{v}>", "{n} {v}"))
+    key = pick(rng, ("{k}", "{k}", "{k}", '"{k}"', "'{k}'", "{n}.{k}", "{k}({n})"))
+    return pick(rng, OPENINGS) + key + pick(rng, JOINTS) + value + pick(rng, CLOSINGS)
+
+
+def drawn_function(rng: random.Random, body: str = "{q}") -> str:
+    head = pick(rng, BEGINS) + " {k}" + pick(rng, SIGNATURES)
+    return head + pick(rng, OPENS) + pick(rng, GIVES) + body + pick(rng, SHUTS)
+
+
+def drawn_file(rng: random.Random) -> str:
+    definition = pick(
+        rng, ("class {k}", "type {k} = {m}", "{k} = {n}", "interface {k} {{ }}", drawn_function(rng, "{n}"))
+    )
+    return pick(rng, BANNERS) + "{v}" + pick(rng, RULES) + pick(rng, ("\n", "\n", "\n\n")) + definition
+
+
 FREE_KEYS = ("snake", "camel", "dotted", "letters", "made_up", "uuids", "numbers", "pairs")
 NAMES = ("snake", "snake", "camel", "letters", "made_up")
 VALUES = (
@@ -152,13 +278,20 @@ class Notation:
     templates: Mapping[bool, Sequence[str]]
     questions: Mapping[bool, Sequence[str]]
     fillers: Mapping[str, int]
+    drawn: Callable[[random.Random], str]
 
 
 RECORDS = Notation(
-    "records", FREE_KEYS, VALUES, PAIRS, PAIR_QUESTIONS, {"code": 35, "text": 25, "needles": 30, "noise": 10}
+    "records",
+    FREE_KEYS,
+    VALUES,
+    PAIRS,
+    PAIR_QUESTIONS,
+    {"code": 35, "text": 25, "needles": 30, "noise": 10},
+    drawn_pair,
 )
-RETURNS = Notation("functions", NAMES, VALUES, FUNCTIONS, FUNCTION_QUESTIONS, {"code": 1})
-PATHS = Notation("files", NAMES, ("path",), FILES, FILE_QUESTIONS, {"code": 1})
+RETURNS = Notation("functions", NAMES, VALUES, FUNCTIONS, FUNCTION_QUESTIONS, {"code": 1}, drawn_function)
+PATHS = Notation("files", NAMES, ("path",), FILES, FILE_QUESTIONS, {"code": 1}, drawn_file)
 
 
 def _document(
@@ -174,6 +307,8 @@ def _document(
     values, kind_of_value = values or Values(rng, held_out), pick(rng, kind.values)
     templates, questions = kind.templates[held_out], kind.questions[held_out]
     some = [pick(rng, templates)] if rng.random() < 0.7 else list(templates)
+    if not held_out and chance(rng, 0.5):
+        some = [kind.drawn(rng) for _ in some]
     noun = w.CODE_NOUNS.pick(rng, held_out)
     needles: list[str] = []
     given: list[str] = []
@@ -187,8 +322,9 @@ def _document(
 
     def ask() -> Question:
         index = rng.randrange(len(needles))
-        text = pick(rng, questions).format(k=subjects[index].name)
-        return question(wrap(rng, text, held_out), [given[index]], [index])
+        name = subjects[index].name
+        text = pick(rng, questions).format(k=name)
+        return question(wrap(rng, text, held_out, keep=text.startswith(name)), [given[index]], [index])
 
     filler = rng.choices(list(kind.fillers), list(kind.fillers.values()))[0]
     return Lookup(kind.task, tuple(needles), fair_questions(rng, ask), filler)
@@ -217,9 +353,12 @@ def defined(rng: random.Random, needles: int, held_out: bool) -> Lookup:
     keys = Keys(rng, held_out).several(pick(rng, NAMES), max(1, needles // 3))
     name = Values(rng, held_out).fresh("path") or "main.py"
     templates = [*FUNCTIONS[held_out], *DEFINITIONS[held_out]]
+    if not held_out:
+        templates += [drawn_function(rng) for _ in range(6)]
     said = []
     for key in keys:
         parts = {"v": name.rsplit("/", 1)[-1][:3], "q": rng.randrange(100), "n": w.CODE_NOUNS.pick(rng, held_out)}
+        parts["m"] = "item"
         said.append(pick(rng, templates).format(k=key.name, **parts))
 
     def ask() -> Question:

@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from perilune.tasks import lookup_words as w
@@ -196,6 +196,12 @@ class Values:
     def __init__(self, rng: random.Random, held_out: bool) -> None:
         self.rng, self.held_out = rng, held_out
         self.taken: set[str] = set()
+
+    def avoid(self, names: Iterable[str]) -> None:
+        """No value shall stand in one of these names: it would stand in another needle, too."""
+        for name in names:
+            words = name.lower().split()
+            self.taken.update(" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1))
 
     def fresh(self, kind: str) -> str | None:
         """A value not given before; None when the kind seems used up."""

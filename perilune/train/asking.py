@@ -40,21 +40,21 @@ LONGEST_REPLY = 56
 LONGEST_LIVE = 104  # a question with its reply that is longer is left out
 # How often each kind of lookup is drawn.
 WEIGHTS = {
-    "single": 0.08,
-    "multikey": 0.16,
-    "multivalue": 0.07,
-    "multiquery": 0.10,
+    "single": 0.07,
+    "multikey": 0.13,
+    "multivalue": 0.12,
+    "multiquery": 0.08,
     "backward": 0.03,
-    "needles_words": 0.10,
-    "needles_uuids": 0.12,
+    "needles_words": 0.07,
+    "needles_uuids": 0.09,
     "facts": 0.09,
     "profiles": 0.04,
     "records": 0.05,
-    "functions": 0.04,
-    "files": 0.03,
-    "defined": 0.05,
-    "variables": 0.03,
-    "copy": 0.02,
+    "functions": 0.05,
+    "files": 0.05,
+    "defined": 0.04,
+    "variables": 0.02,
+    "copy": 0.04,
     "mixed": 0.03,
 }
 TOKENS_A_NEEDLE = 48  # about one needle for so many tokens read, at most
@@ -70,6 +70,7 @@ class AskBatch:
     first_Q: Tensor  # the assistant's role: from there on the memory is read
     gold_QC: Tensor
     gold_tokens_QCS: Tensor  # the tokens of the needles, each with the token before it
+    begins_QCS: Tensor  # the tokens that a value follows
 
     @property
     def trained(self) -> int:
@@ -84,11 +85,13 @@ class Row:
     mask: list[bool]
     gold: list[int]
     spans: list[Span]  # of the tokens to copy from
+    begins: list[int]  # the tokens there that a value follows
 
     def moved(self, chunks: int, tokens: int) -> Row:
         """The same in a document that begins so much later."""
         spans = [(start + tokens, end + tokens) for start, end in self.spans]
-        return replace(self, gold=[c + chunks for c in self.gold], spans=spans)
+        begins = [begin + tokens for begin in self.begins]
+        return replace(self, gold=[c + chunks for c in self.gold], spans=spans, begins=begins)
 
 
 class AskRows:
@@ -117,15 +120,17 @@ class AskRows:
         mask_QL = torch.zeros(len(asked), longest, dtype=torch.bool)
         gold_QC = torch.zeros(len(asked), documents * chunks, dtype=torch.bool)
         gold_tokens_QT = torch.zeros(len(asked), documents * length, dtype=torch.bool)
+        begins_QT = torch.zeros_like(gold_tokens_QT)
         for q, row in enumerate(asked):
+            begins_QT[q, row.begins] = True
             for start, end in row.spans:
                 gold_tokens_QT[q, max(0, start - 1) : end] = True
             live_QL[q, : len(row.ids)] = torch.tensor(row.ids)
             mask_QL[q, : len(row.ids)] = torch.tensor(row.mask)
             gold_QC[q, row.gold] = True
         first_Q = torch.tensor([row.ids.index(self.answer_id) for row in asked])
-        gold_tokens_QCS = gold_tokens_QT.unflatten(1, (-1, self.chunk_size))
-        return AskBatch(read_BT, live_QL, mask_QL, first_Q, gold_QC, gold_tokens_QCS)
+        tokens_QCS, begins_QCS = (x.unflatten(1, (-1, self.chunk_size)) for x in (gold_tokens_QT, begins_QT))
+        return AskBatch(read_BT, live_QL, mask_QL, first_Q, gold_QC, tokens_QCS, begins_QCS)
 
     def _document(self, rng: random.Random, tokens: int, questions: int) -> tuple[np.ndarray, list[Row]]:
         """Ids of one document, and questions about it."""
@@ -164,7 +169,17 @@ class AskRows:
             copied = [(1, head)] if lookup.file else gold
             ids, mask = self._live(asked.text, self.spelled(asked.values, [read[a:b].tolist() for a, b in copied]))
             if len(ids) <= LONGEST_LIVE and sum(mask) <= LONGEST_REPLY:
-                yield Row(ids, mask, sorted({c for span in gold for c in self._chunks(*span)}), copied)
+                begins = self._begins(asked.values, read.tolist(), copied)
+                yield Row(ids, mask, sorted({c for span in gold for c in self._chunks(*span)}), copied, begins)
+
+    def _begins(self, values: Sequence[str], read: list[int], spans: Sequence[Span]) -> list[int]:
+        """The tokens that a value follows, in its first spelling that stands there."""
+        begins = set()
+        for value in values:
+            for start, end in spans:
+                places = (_place(self.tokenizer.encode(spelling), read[start:end]) for spelling in (" " + value, value))
+                begins.update(max(0, start + place - 1) for place in places if place >= 0)
+        return sorted(begins)
 
     def spelled(self, values: Sequence[str], parts: Sequence[list[int]]) -> str:
         """The values as they can be copied token by token: most words have their space within their first token.
@@ -174,7 +189,7 @@ class AskRows:
         encode, made = self.tokenizer.encode, ""
         for value in values:
             bare = encode(value)
-            if not any(_within(bare, part) for part in parts):
+            if not any(_place(bare, part) >= 0 for part in parts):
                 made += ("," if made else "") + " " + value
             elif made:
                 made += (", " if encode(", " + value)[-len(bare) :] == bare else "\n") + value
@@ -192,10 +207,10 @@ class AskRows:
         return range(start // self.chunk_size, (end - 1) // self.chunk_size + 1)
 
 
-def _within(few: list[int], many: list[int]) -> bool:
-    """Whether the ids stand there in one piece; the last may be longer there, where a sign has joined it."""
+def _place(few: list[int], many: list[int]) -> int:
+    """Where the ids stand in one piece, or -1; the last may be longer there, where a sign has joined it."""
     few = few[:-1] if len(few) > 1 else few
-    return any(many[i : i + len(few)] == few for i in range(len(many) - len(few) + 1))
+    return next((i for i in range(len(many) - len(few) + 1) if many[i : i + len(few)] == few), -1)
 
 
 @dataclass(frozen=True)
@@ -204,6 +219,7 @@ class AskLoss:
 
     replies: Tensor
     selection: Tensor
+    begins: Tensor  # mean loss of telling where what answers begins
     shares: dict[str, float]  # of gold chunks chosen when the reply begins; of reply tokens copied right
     pages: live.Pages  # what was read, without gradients
 
@@ -251,18 +267,30 @@ def ask_loss(
     selection, recalled = _selection(asked, batch, sharp)
     with torch.no_grad():
         shares = {"recall": recalled, "copied": float((log_copy_N > -0.7).float().mean())}
-    return AskLoss(replies, selection, shares, own)
+    return AskLoss(replies, selection, _begin_loss(asked, batch), shares, own)
+
+
+def _begin_loss(asked: live.Asked, batch: AskBatch) -> Tensor:
+    """At the first choice, every place that a value follows should have an equal share. A mean over all questions."""
+    chosen = asked.chosen[0]
+    begins_QM = _marked(batch.begins_QCS, chosen)
+    each_QM = -(chosen.begin_BM + 1e-6).log() * begins_QM
+    return (each_QM.sum(1) / begins_QM.sum(1).clamp(min=1)).mean()
 
 
 def _gold_tokens(batch: AskBatch, pointing: Pointing, chosen: Chosen) -> Tensor:
     """Which of the tokens pointed at stand in a needle that holds the answer, or just before it: [Q, A]."""
-    count = batch.gold_tokens_QCS.shape[1]
-    ours_QK = chosen.chunk_BK < count
-    chunk_QK = chosen.chunk_BK.clamp(max=count - 1)
-    rows_Q1 = torch.arange(chunk_QK.shape[0]).unsqueeze(1)
-    gold_QKS = batch.gold_tokens_QCS[rows_Q1, chunk_QK] & ours_QK.unsqueeze(-1)
-    gold_QM = gold_QKS.flatten(1)
+    gold_QM = _marked(batch.gold_tokens_QCS, chosen)
     return F.pad(gold_QM, (0, pointing.ids_BA.shape[1] - gold_QM.shape[1]))
+
+
+def _marked(marks_QCS: Tensor, chosen: Chosen) -> Tensor:
+    """Marks on the tokens that were read, as they lie in the chosen chunks: [Q, M]."""
+    count = marks_QCS.shape[1]
+    ours_QK = chosen.chunk_BK < count
+    rows_Q1 = torch.arange(ours_QK.shape[0]).unsqueeze(1)
+    marked_QKS = marks_QCS[rows_Q1, chosen.chunk_BK.clamp(max=count - 1)] & ours_QK.unsqueeze(-1)
+    return marked_QKS.flatten(1)
 
 
 def _replies(batch: AskBatch) -> tuple[Tensor, Tensor]:

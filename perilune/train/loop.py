@@ -151,9 +151,14 @@ class Trainer:
         if config.ask_bank:
             self.banks[part].add(made.pages)
         mean = made.replies / max(1, batch.trained)
-        ((config.ask_weight * mean + config.select_weight * made.selection) / config.threads).backward()
+        finding = config.select_weight * (made.selection + made.begins)
+        ((config.ask_weight * mean + finding) / config.threads).backward()
         take_routings(twin)  # questions are few and alike: experts are balanced on the packed rows
-        return {"ask": float(mean.detach()), "select": float(made.selection.detach())} | made.shares
+        return {
+            "ask": float(mean.detach()),
+            "select": float(made.selection.detach()),
+            "begin": float(made.begins.detach()),
+        } | made.shares
 
     def held_out_loss(self) -> float:
         """Mean loss of the first held-out batches, on the weights the twins see."""

@@ -26,6 +26,8 @@ SMALL = (
     "copy_head.gate_proj.weight",
     ".gate_latent_proj.weight",
     ".point_proj.weight",
+    ".begin_proj.weight",
+    ".left_proj.weight",
 )
 MAX_BATCH_ELEMENTS = 1 << 20  # a batch that stays near the second-level cache runs faster than one big one
 

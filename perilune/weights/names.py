@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from perilune.config import LONGEST_RUN, LOOK_FAR, LOOK_NEAR, ModelConfig
+from perilune.config import LONGEST_RUN, LOOK_FAR, LOOK_NEAR, TOLD_AFTER, ModelConfig
 from perilune.errors import WeightsError
 from perilune.fields import show_value
 from perilune.weights.files import Checkpoint
@@ -138,6 +138,7 @@ def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     yield "second_look.mix_proj.weight", Expected((width, len(LOOK_FAR) * width))
     yield "second_look.out_proj.weight", Expected((memory.latent_rank, width))
     yield "second_look.point_proj.weight", Expected((1, width))
+    yield "second_look.begin_proj.weight", Expected((1, width))
     yield "second_look.fit_weight", Expected((memory.look_fits,))
     yield "copy_head.key_proj.weight", Expected((memory.copy_dim, memory.latent_rank))
     yield "copy_head.query_proj.weight", Expected((memory.copy_dim, c.hidden_size))
@@ -145,6 +146,7 @@ def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     yield "copy_head.gate_proj.weight", Expected((1, c.hidden_size))
     yield "copy_head.gate_latent_proj.weight", Expected((1, memory.latent_rank))
     yield "copy_head.gate_bias", Expected((1,))
+    yield "copy_head.left_proj.weight", Expected((c.hidden_size, 2 * len(TOLD_AFTER)))
     for name in ("gate_run", "run_bias", "told_bias"):
         yield f"copy_head.{name}", Expected((LONGEST_RUN + 1,))
     yield "copy_head.chunk_scale", Expected((1,))
