@@ -8,7 +8,15 @@ from tiny_vocab import tiny_tokenizer
 
 from perilune.corpus.filler import filler
 from perilune.errors import ConfigError
-from perilune.tasks import lookup_chains, lookup_facts, lookup_forms, lookup_profiles, lookup_questions, lookup_records
+from perilune.tasks import (
+    lookup_chains,
+    lookup_drawn,
+    lookup_facts,
+    lookup_forms,
+    lookup_profiles,
+    lookup_questions,
+    lookup_records,
+)
 from perilune.tasks import lookup_words as words
 from perilune.tasks.lookup import LOOKUPS, SCORED_ONLY, lay
 from perilune.tasks.lookup_forms import count_forms
@@ -238,7 +246,7 @@ def test_distractors_give_way_and_gold_never_does():
 
 def test_drawn_notations_are_none_that_scoring_uses():
     rng, drawn = random.Random(0), set()
-    for make in (lookup_records.drawn_pair, lookup_records.drawn_function, lookup_records.drawn_file):
+    for make in (lookup_drawn.drawn_pair, lookup_drawn.drawn_function, lookup_drawn.drawn_file):
         drawn |= {" ".join(make(rng).split()) for _ in range(5_000)}
     assert len(drawn) > 5_000
     assert not drawn & {" ".join(template.split()) for template in frames(True) if isinstance(template, str)}

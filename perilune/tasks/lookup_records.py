@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perilune.tasks import lookup_words as w
+from perilune.tasks.lookup_drawn import drawn_file, drawn_function, drawn_pair
 from perilune.tasks.lookup_keys import Keys
 from perilune.tasks.lookup_questions import wrap
 from perilune.tasks.lookup_types import Lookup, Question, fair_questions, question
@@ -164,102 +165,6 @@ FILE_QUESTIONS = {
     ),
     True: ("locate the source of {k}.", "which path contains the definition of {k}?"),
 }
-# Notations drawn at random: signs and words that open, join and close, so that the value is known by its place and
-# shape and not by one language's spelling.
-OPENINGS = (
-    "",
-    "",
-    "",
-    "(",
-    "[",
-    "{{",
-    "<",
-    "- ",
-    "* ",
-    "@",
-    "$",
-    "% ",
-    "| ",
-    "var ",
-    "val ",
-    "let ",
-    "my ",
-    "put ",
-    "const ",
-)
-JOINTS = (
-    " ",
-    ": ",
-    " : ",
-    "=",
-    " = ",
-    " == ",
-    " -> ",
-    ", ",
-    " | ",
-    " is ",
-    " / ",
-    "::",
-    " ~ ",
-    "\n    ",
-    ":\n  ",
-    ") (",
-    ' "',
-)
-CLOSINGS = ("", "", "", ";", ")", "]", "}}", ">", " |", ",", " #", '"', " end")
-BEGINS = (
-    "proc",
-    "sub",
-    "method",
-    "function",
-    "routine",
-    "define",
-    "def",
-    "fun",
-    "private int",
-    "let",
-    "to",
-    "static auto",
-)
-SIGNATURES = (
-    "()",
-    "()",
-    "(self)",
-    "({n})",
-    "({n}, {m})",
-    " ({n} int)",
-    "",
-    " {n}",
-    "[{n}]",
-    "<T>()",
-    "(): string",
-    "() -> {m}",
-)
-OPENS = (":\n    ", " {{\n  ", " {{ ", " =\n  ", " = ", "\n  ", "\nbegin\n  ", " do\n  ", "\n{{\n    ")
-GIVES = ("return ", "return ", "return(", "give ", "result = ", "", "answer ", "ret ", "exit with ", "{n} = ", "print ")
-SHUTS = ("", "", ";", "\n}}", ";\n}}", "\nend", " end", ")", " }}")
-BANNERS = ("# ", "// ", "File: ", "--- ", "+++ ", "file ", "[", "## ", ">> ", "<!-- ", "/* ", "@ ", "in ", "")
-RULES = ("", "", "", " ---", "]", ":", " <<", " -->", " */", " ##")
-
-
-def drawn_pair(rng: random.Random) -> str:
-    value = pick(rng, ("{v}", "{v}", '"{v}"', "'{v}'", "<{v}>", "{n} {v}"))
-    key = pick(rng, ("{k}", "{k}", "{k}", '"{k}"', "'{k}'", "{n}.{k}", "{k}({n})"))
-    return pick(rng, OPENINGS) + key + pick(rng, JOINTS) + value + pick(rng, CLOSINGS)
-
-
-def drawn_function(rng: random.Random, body: str = "{q}") -> str:
-    head = pick(rng, BEGINS) + " {k}" + pick(rng, SIGNATURES)
-    return head + pick(rng, OPENS) + pick(rng, GIVES) + body + pick(rng, SHUTS)
-
-
-def drawn_file(rng: random.Random) -> str:
-    definition = pick(
-        rng, ("class {k}", "type {k} = {m}", "{k} = {n}", "interface {k} {{ }}", drawn_function(rng, "{n}"))
-    )
-    return pick(rng, BANNERS) + "{v}" + pick(rng, RULES) + pick(rng, ("\n", "\n", "\n\n")) + definition
-
-
 FREE_KEYS = ("snake", "camel", "dotted", "letters", "made_up", "uuids", "numbers", "pairs")
 NAMES = ("snake", "snake", "camel", "letters", "made_up")
 VALUES = (
