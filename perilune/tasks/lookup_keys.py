@@ -201,8 +201,7 @@ class Keys:
         return made
 
     def _take(self, name: str) -> bool:
-        words = name.lower().split()
-        parts = {" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
+        words, parts = name.lower().split(), w.runs_of_words(name)
         if " ".join(words) in self.parts or parts & self.whole:
             return False
         self.whole.add(" ".join(words))

@@ -263,8 +263,7 @@ def defined(rng: random.Random, needles: int, held_out: bool) -> Lookup:
     said = []
     for key in keys:
         parts = {"v": name.rsplit("/", 1)[-1][:3], "q": rng.randrange(100), "n": w.CODE_NOUNS.pick(rng, held_out)}
-        parts["m"] = "item"
-        said.append(pick(rng, templates).format(k=key.name, **parts))
+        said.append(pick(rng, templates).format(k=key.name, m="item", **parts))
 
     def ask() -> Question:
         index = rng.randrange(len(said))

@@ -200,8 +200,7 @@ class Values:
     def avoid(self, names: Iterable[str]) -> None:
         """No value shall stand in one of these names: it would stand in another needle, too."""
         for name in names:
-            words = name.lower().split()
-            self.taken.update(" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1))
+            self.taken |= w.runs_of_words(name)
 
     def fresh(self, kind: str) -> str | None:
         """A value not given before; None when the kind seems used up."""

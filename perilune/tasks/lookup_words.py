@@ -216,3 +216,9 @@ CODE_NOUNS = split(
     tuple unit user value vector version view volume weight widget window worker zone
     """
 )
+
+
+def runs_of_words(name: str) -> set[str]:
+    """All runs of words that stand in a name, in small letters."""
+    words = name.lower().split()
+    return {" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}

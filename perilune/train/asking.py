@@ -173,7 +173,7 @@ class AskRows:
                 yield Row(ids, mask, sorted({c for span in gold for c in self._chunks(*span)}), copied, begins)
 
     def _begins(self, values: Sequence[str], read: list[int], spans: Sequence[Span]) -> list[int]:
-        """The tokens that a value follows, in its first spelling that stands there."""
+        """The tokens that a value follows, spelled with the space before it or without."""
         begins = set()
         for value in values:
             for start, end in spans:
