@@ -69,6 +69,15 @@ def test_a_value_follows_every_place_where_what_answers_begins():
             assert TOKENIZER.decode(after[after >= 0].tolist()).strip()[:2] in reply
 
 
+def test_begins_insides_and_ends_are_those_of_values():
+    batch = rows().batch(0, 0)
+    for marks in zip(batch.begins_QCS, batch.inside_QCS, batch.ends_QCS, strict=True):
+        begins, inside, ends = (mark.flatten() for mark in marks)
+        assert ends.any() and (inside | ~ends).all()
+        after = torch.cat((torch.zeros(1, dtype=torch.bool), begins[:-1]))
+        assert (inside | ~after).all()
+
+
 def test_only_replies_are_learned_and_reading_begins_with_the_assistant():
     batch = rows().batch(0, 0)
     assert (batch.live_QL.gather(1, batch.first_Q.unsqueeze(1)) == TOKENIZER.special_id("<|im_assistant|>")).all()

@@ -90,3 +90,21 @@ def test_what_is_left_to_tell_shrinks_as_values_are_told():
     wanted = [[0.25, 1.0, 1.0], [0.25, 0.25, 1.0], [0.0, 0.25, 1.0], [0.0, 0.0, 1.0]]
     torch.testing.assert_close(left[:, :3], torch.tensor(wanted))
     torch.testing.assert_close(left[:, 3:], (torch.tensor(wanted) + 0.02).log())
+
+
+def test_what_is_being_told_is_followed_to_its_end():
+    pages = random_pages(chunks=9)
+    score = torch.zeros(1, 9)
+    score[0, 2] = 1.0
+    chosen = choose(score, pages, 1)
+    chosen.begin_BM[0, 3] = 0.75
+    chosen.end_BM[0, 6] = 1.0
+    reply = torch.cat((pages.ids_CS[2, 4:7], pages.ids_CS[2, 8:9])).unsqueeze(0)
+    runs = chosen.runs(reply, 4)
+    begun = chosen.begun(runs)
+    assert [float(begun[0, t, 4 + t]) for t in range(4)] == [0.75, 0.75, 0.75, 0.0]
+    span = chosen.told_span(begun)[0]
+    torch.testing.assert_close(span[:3, 0], torch.full((3,), 0.75 / 0.77))
+    torch.testing.assert_close(span[:, 1], torch.tensor([0.0, 0.0, 0.75 / 0.77, 0.0]))
+    halves = chosen.begun(runs[:, 2:], chosen.begun(runs[:, :2])[:, -1])
+    assert halves.equal(begun[:, 2:])

@@ -39,10 +39,12 @@ def test_asking_token_by_token_is_asking_at_once(parts):
     model = memory_transformer()
     # Fresh weights leave much of the second look and the copy head out: here every part has its say.
     for name, weight in model.named_parameters():
-        if name.startswith(("second_look", "copy_head.gate", "copy_head.run", "copy_head.told")):
+        if name.startswith(
+            ("second_look", *(f"copy_head.{p}" for p in ("gate", "run", "told", "left", "span", "follow")))
+        ):
             torch.nn.init.normal_(weight, 0.0, 0.1, generator=torch.Generator().manual_seed(3))
     runner = Runner(model)
-    text = torch.tensor(ids(256, 1)).view(2, 128)
+    text = torch.tensor(ids(256, 3)).view(2, 128)
     copied = text[1, 40:49].tolist()
     tokens = [*ids(12, 10), ASSISTANT, *copied, *ids(12, 60)]
     with torch.no_grad():

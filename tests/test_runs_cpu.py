@@ -31,6 +31,18 @@ def test_what_was_told_equals_the_definition_whole_and_in_parts(seed):
     assert (np.concatenate((first, rest), 1) == told).all()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_begun_equals_the_definition_whole_and_in_parts(seed):
+    a, b, breaks = case(seed, vocabulary=2)
+    runs = runs_cpu.equal_runs(a, b, breaks, 6)
+    begin = np.random.default_rng(seed).random(b.shape, np.float32)
+    begun = runs_cpu.begun(runs, begin, breaks)
+    assert (begun == runs_cpu.begun_plain(runs, begin, breaks)).all() and begun.max() > 0.9
+    first = runs_cpu.begun(runs[:, :5], begin, breaks)
+    rest = runs_cpu.begun(runs[:, 5:], begin, breaks, first[:, -1])
+    assert (np.concatenate((first, rest), 1) == begun).all()
+
+
 def test_a_place_without_a_token_is_in_no_run():
     a, b, breaks = np.full((1, 3), 5), np.full((1, 8), -1), np.zeros((1, 8), bool)
     assert runs_cpu.equal_runs(a, b, breaks, 4).sum() == 0

@@ -41,6 +41,18 @@ def _told(runs_BTM, open_BM, reach, told_BTM):
                     told_BTM[b, t, m - back] = max(told_BTM[b, t, m - back], run)
 
 
+@entry()
+def _begun(runs_BTM, begin_BM, open_BM, begun_BTM, before_BM):
+    rows, length, size = runs_BTM.shape
+    for b in range(rows):
+        for t in range(length):
+            begun_BTM[b, t, 0] = 0.0
+            for m in range(1, size):
+                going = before_BM[b, m - 1] if t == 0 else begun_BTM[b, t - 1, m - 1]
+                same = np.float32(min(runs_BTM[b, t, m], 1) * open_BM[b, m])
+                begun_BTM[b, t, m] = same * max(going, begin_BM[b, m - 1])
+
+
 def equal_runs(a_BT: np.ndarray, b_BM: np.ndarray, breaks_BM: np.ndarray, most: int) -> np.ndarray:
     """uint8 [B, T, M]: the length of the run of equal ids that ends at token t of a and at token m of b."""
     out_BTM = np.empty((*a_BT.shape, b_BM.shape[1]), np.uint8)
@@ -59,6 +71,20 @@ def told(runs_BTM: np.ndarray, breaks_BM: np.ndarray, reach: int, before_BM: np.
         told_BTM[:, 0] = before_BM
     _told(np.ascontiguousarray(runs_BTM), (~breaks_BM).astype(np.uint8), reach, told_BTM)
     return told_BTM
+
+
+def begun(
+    runs_BTM: np.ndarray, begin_BM: np.ndarray, breaks_BM: np.ndarray, before_BM: np.ndarray | None = None
+) -> np.ndarray:
+    """float32 [B, T, M]: the likeliest begin from which on every token up to m has been said, the last of them at t.
+
+    `begin_BM`: how likely something begins after a token. `before` is what an earlier call had at its last token.
+    """
+    begun_BTM = np.empty(runs_BTM.shape, np.float32)
+    begin, nothing = np.ascontiguousarray(begin_BM, np.float32), np.zeros(begin_BM.shape, np.float32)
+    before = nothing if before_BM is None else np.ascontiguousarray(before_BM, np.float32)
+    _begun(np.ascontiguousarray(runs_BTM), begin, (~breaks_BM).astype(np.uint8), begun_BTM, before)
+    return begun_BTM
 
 
 def equal_runs_plain(a_BT: np.ndarray, b_BM: np.ndarray, breaks_BM: np.ndarray, most: int) -> np.ndarray:
@@ -82,3 +108,14 @@ def told_plain(runs_BTM: np.ndarray, breaks_BM: np.ndarray, reach: int) -> np.nd
         over = [runs_BTM[b, s, e] for s in range(t + 1) for e in ends if runs_BTM[b, s, e] >= e - m]
         told_BTM[b, t, m] = 0 if m + 1 >= runs_BTM.shape[2] or breaks_BM[b, m + 1] else max(over, default=0)
     return told_BTM
+
+
+def begun_plain(runs_BTM: np.ndarray, begin_BM: np.ndarray, breaks_BM: np.ndarray) -> np.ndarray:
+    """The definition of `begun`, without a call before: walk back from every place while tokens are equal."""
+    begun_BTM = np.zeros(runs_BTM.shape, np.float32)
+    for b, t, m in np.ndindex(*begun_BTM.shape):
+        back = 0
+        while back <= min(t, m - 1) and runs_BTM[b, t - back, m - back] and not breaks_BM[b, m - back]:
+            back += 1
+            begun_BTM[b, t, m] = max(begun_BTM[b, t, m], begin_BM[b, m - back])
+    return begun_BTM

@@ -40,6 +40,7 @@ class Chosen:
     bias_BK: Tensor  # the chunk's score minus the row's best
     fit_BKS: Tensor  # the fit of a token's surroundings minus the row's best; zero before the second look
     begin_BM: Tensor  # how likely what answers begins after a token: sums to 1, zero before the second look
+    end_BM: Tensor  # how likely what answers ends with a token, once it is being told
     breaks_BM: np.ndarray  # True where a token does not follow the one before it in the row
 
     @property
@@ -82,11 +83,24 @@ class Chosen:
         before = None if before_BM is None else before_BM.numpy()
         return torch.from_numpy(runs_cpu.told(runs_BRM.numpy(), self.breaks_BM, REACH, before))
 
+    def begun(self, runs_BRM: Tensor, before_BM: Tensor | None = None) -> Tensor:
+        """How likely what answers began in each place and has been told from there on, word for word, up to each
+        token: [B, R, M]. No gradient goes through it."""
+        before = None if before_BM is None else before_BM.numpy()
+        begin = self.begin_BM.detach().numpy()
+        return torch.from_numpy(runs_cpu.begun(runs_BRM.numpy(), begin, self.breaks_BM, before))
+
     def left(self, told_BRM: Tensor) -> Tensor:
         """The share of what answers that has not been told yet, and its log, for each of TOLD_AFTER: [B, R, 6]."""
         shares = [((told_BRM < length).float() @ self.begin_BM.unsqueeze(-1)).squeeze(-1) for length in TOLD_AFTER]
         left_BR3 = torch.stack(shares, -1)
         return torch.cat((left_BR3, (left_BR3 + LEFT_FLOOR).log()), -1)
+
+    def told_span(self, begun_BRM: Tensor) -> Tensor:
+        """Whether what answers is being told just now, and whether its end is reached: [B, R, 2]."""
+        all_BR = begun_BRM.sum(-1)
+        ended_BR = (begun_BRM @ self.end_BM.unsqueeze(-1)).squeeze(-1)
+        return torch.stack((all_BR, ended_BR), -1) / (all_BR + LEFT_FLOOR).unsqueeze(-1)
 
 
 def choose_dense(score_BC: Tensor, pages: Pages, top_k: int) -> Chosen:
@@ -128,5 +142,6 @@ def _gather(
         bias_BK=bias_BK,
         fit_BKS=latents_BKSL.new_zeros(ids_BKS.shape),
         begin_BM=latents_BKSL.new_zeros(ids_BKS.flatten(1).shape),
+        end_BM=latents_BKSL.new_zeros(ids_BKS.flatten(1).shape),
         breaks_BM=breaks_BKS.flatten(1).numpy(),
     )

@@ -21,6 +21,7 @@ from perilune.kernels import runs_cpu
 from perilune.model.chosen import Chosen
 from perilune.model.layers import Linear
 
+BEGIN_FLOOR = 1e-3
 RUN_GAIN = 5.0  # so that a table of small numbers learns as fast as the matrices around it
 
 
@@ -76,11 +77,20 @@ class Lived:
 
 @dataclass
 class Read:
-    """What T tokens read of the memory: the chosen chunks, runs of equal tokens there, and what has been told."""
+    """What T tokens read of the memory: the chosen chunks, runs of equal tokens there, what has been told, and what
+    has been begun and is being told."""
 
     chosen: Chosen
     runs_BTM: Tensor
     told_BTM: Tensor
+    begun_BTM: Tensor
+
+    @classmethod
+    def of(
+        cls, chosen: Chosen, runs_BTM: Tensor, told_BM: Tensor | None = None, begun_BM: Tensor | None = None
+    ) -> Read:
+        """`told` and `begun` are those of the last token before these."""
+        return cls(chosen, runs_BTM, chosen.told(runs_BTM, told_BM), chosen.begun(runs_BTM, begun_BM))
 
 
 class CopyHead(nn.Module):
@@ -99,6 +109,9 @@ class CopyHead(nn.Module):
         self.query_proj = Linear(config.hidden_size, memory.copy_dim)
         self.latent_query_proj = Linear(memory.latent_rank, memory.copy_dim)
         self.left_proj = Linear(2 * len(TOLD_AFTER), config.hidden_size)
+        self.span_proj = Linear(2, config.hidden_size)
+        self.follow_proj = Linear(config.hidden_size, 2)
+        self.follow_bias = nn.Parameter(torch.zeros(2))
         self.gate_proj = Linear(config.hidden_size, 1)
         self.gate_latent_proj = Linear(memory.latent_rank, 1)
         self.gate_bias = nn.Parameter(torch.zeros(1))
@@ -110,8 +123,12 @@ class CopyHead(nn.Module):
         self.scale = memory.copy_dim**-0.5
 
     def aware(self, y_BTD: Tensor, read: Read | None) -> Tensor:
-        """The normed last hidden state with what is left to tell: what head and copy head go by."""
-        return y_BTD if read is None else y_BTD + self.left_proj(read.chosen.left(read.told_BTM))
+        """The normed last hidden state with what is left to tell and what is being told: what head and copy head go
+        by."""
+        if read is None:
+            return y_BTD
+        span_BT2 = read.chosen.told_span(read.begun_BTM)
+        return y_BTD + self.left_proj(read.chosen.left(read.told_BTM)) + self.span_proj(span_BT2)
 
     def forward(self, y_BTD: Tensor, latents_BTL: Tensor, live: Lived, read: Read | None) -> Pointing:
         """`y` is the last hidden state that is aware, `live` what it may point at besides the chosen chunks."""
@@ -125,6 +142,7 @@ class CopyHead(nn.Module):
             read_BTM = q_BTP @ self.key_proj(chosen.latents_BML).mT + bias_B1M
             read_BTM = read_BTM + self._by_run(self.run_bias, read.runs_BTM)
             read_BTM = read_BTM + self._by_run(self.told_bias, read.told_BTM)
+            read_BTM = read_BTM + self._followed(y_BTD, read)
             read_BTM = read_BTM.masked_fill(next_ids_BM.unsqueeze(1) < 0, -torch.inf)
             logits, ids = torch.cat((read_BTM, logits), -1), torch.cat((next_ids_BM, ids), -1)
             runs = torch.cat((read.runs_BTM, runs), -1)
@@ -136,6 +154,13 @@ class CopyHead(nn.Module):
         about_BT = (p_BTA @ gate_A.unsqueeze(-1)).squeeze(-1) + (p_BTA * self._by_run(self.gate_run, runs)).sum(-1)
         gate_BT = self.gate_proj(y_BTD).squeeze(-1) + self.gate_bias.float() + about_BT
         return Pointing(logits, ids, gate_BT.masked_fill(nothing_BT, -30.0))
+
+    def _followed(self, y_BTD: Tensor, read: Read) -> Tensor:
+        """Places where what answers begins, and those up to which it is told, as far as the token wants either."""
+        wanted_BT2 = self.follow_proj(y_BTD) + self.follow_bias.float()
+        begin_B1M = (read.chosen.begin_BM.unsqueeze(1) / BEGIN_FLOOR).log1p()
+        begun_BTM = (read.begun_BTM / BEGIN_FLOOR).log1p()
+        return wanted_BT2[..., :1] * begin_B1M + wanted_BT2[..., 1:] * begun_BTM
 
     def _by_run(self, table: Tensor, runs: Tensor) -> Tensor:
         return _LookUp.apply(table.float() * RUN_GAIN, runs)

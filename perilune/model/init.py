@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CHUNK_SCALE = math.log(10.0)
 KEEP_BIAS = 5.0  # live tokens are remembered for about 150 tokens
 GATE_BIAS = -1.0
+FOLLOW_BIAS = 0.2
 RUN_BIAS = (0.0, 0.4, 0.6, 0.7, 0.8, 0.8, 0.8)  # by the length of a run of equal tokens, see copy_head.RUN_GAIN
 
 
@@ -70,6 +71,9 @@ def _init_copy_head(head: CopyHead, generator: torch.Generator) -> None:
     head.fit_scale.zero_()
     head.gate_latent_proj.weight.zero_()
     head.left_proj.weight.zero_()
+    head.span_proj.weight.zero_()
+    head.follow_proj.weight.zero_()
+    head.follow_bias.fill_(FOLLOW_BIAS)
     for table in (head.gate_run, head.told_bias):
         table.zero_()
     head.run_bias.copy_(torch.tensor(RUN_BIAS))

@@ -123,7 +123,7 @@ def _update_choice(model: Transformer, queries: Queries, live: LiveState) -> Non
         ids_1T = torch.tensor([live.ids[first : first + count]])
         question = Question.of(live.recent, ids_1T, torch.tensor([count - 1]), settings.window)
         chosen = choose(live.tally.score_BTC[:, -1], live.pages, settings.top_k)
-        live.chosen, live.told_1M = second_look(chosen, question), None
+        live.chosen, live.told_1M, live.begun_1M = second_look(chosen, question), None, None
         live.choices.append(tuple(chosen.chunk_BK[0].tolist()))
         queries = queries.part(1)
     _hear(live, queries, settings.window)
@@ -152,9 +152,9 @@ def _read(live: LiveState, count: int) -> Read | None:
         return None
     recent_1T = torch.tensor([live.ids[-(count + LONGEST_RUN) :]])
     runs_1RM = live.chosen.runs(recent_1T, count)
-    told_1RM = live.chosen.told(runs_1RM, live.told_1M)
-    live.told_1M = told_1RM[:, -1]
-    return Read(live.chosen, runs_1RM, told_1RM)
+    read = Read.of(live.chosen, runs_1RM, live.told_1M, live.begun_1M)
+    live.told_1M, live.begun_1M = read.told_BTM[:, -1], read.begun_BTM[:, -1]
+    return read
 
 
 def _predict(model: Transformer, x_BTD: Tensor, live: LiveState, read: Read | None, count: int) -> Tensor:
@@ -170,7 +170,8 @@ def _predict(model: Transformer, x_BTD: Tensor, live: LiveState, read: Read | No
     breaks = torch.zeros(ids_1S.shape, dtype=torch.bool).numpy()
     runs_1RS = torch.from_numpy(runs_cpu.equal_runs(recent, ids_1S.numpy(), breaks, LONGEST_RUN)[:, -count:])
     if read is not None:
-        read = Read(read.chosen, read.runs_BTM[:, -count:], read.told_BTM[:, -count:])
+        runs_1RM, told_1RM, begun_1RM = (x[:, -count:] for x in (read.runs_BTM, read.told_BTM, read.begun_BTM))
+        read = Read(read.chosen, runs_1RM, told_1RM, begun_1RM)
     lived = Lived(latents_BSL, following(ids_1S), seen_1RS, runs_1RS)
     y_BRD = head.aware(y_BRD, read)
     pointing = head(y_BRD, latents_BSL[:, -count:], lived, read)

@@ -103,7 +103,7 @@ def _pointing(
     seen_BTT = pointable(None, length, copy_head.window).expand(ids_BT.shape[0], -1, -1)
     live = Lived(latents_BTL, following(ids_BT), take(seen_BTT, time_BR), take(live_runs(ids_BT), time_BR))
     runs_BRM = take(chosen.runs(ids_BT, length), time_BR)
-    read = Read(chosen, runs_BRM, chosen.told(runs_BRM))
+    read = Read.of(chosen, runs_BRM)
     y_BRD = copy_head.aware(take(y_BTD, time_BR), read)
     return y_BRD, copy_head(y_BRD, take(latents_BTL, time_BR), live, read)
 

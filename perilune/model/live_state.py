@@ -36,6 +36,7 @@ class LiveState:
     tally: Tally | None = None
     chosen: Chosen | None = None
     told_1M: Tensor | None = None  # since the choice, see Chosen.told
+    begun_1M: Tensor | None = None  # since the choice, see Chosen.begun
     reads: bool = False
     since_choice: int = 0
     choices: list[tuple[int, ...]] = field(default_factory=list)  # the chunks of every choice so far

@@ -74,7 +74,7 @@ def fits(chosen: Chosen, question: Question) -> Tensor:
 
 class SecondLook(nn.Module):
     """Refines the latents of chosen chunks, scores every token by how well its surroundings fit the question, and says
-    where what answers begins: in one place or, where several values are asked for, in several."""
+    where what answers begins (in one place or, where several values are asked for, in several) and where it ends."""
 
     def __init__(self, config: MemoryConfig):
         super().__init__()
@@ -84,6 +84,7 @@ class SecondLook(nn.Module):
         self.out_proj = Linear(width, rank)
         self.point_proj = Linear(width, 1)
         self.begin_proj = Linear(width, 1)
+        self.end_proj = Linear(width, 1)
         self.fit_weight = nn.Parameter(torch.empty(config.look_fits))
 
     def forward(self, chosen: Chosen, question: Question) -> Chosen:
@@ -104,7 +105,8 @@ class SecondLook(nn.Module):
         begin_BM = score_BM.detach() + self.begin_proj(seen).squeeze(-1) * FEATURE_GAIN
         begin_BM = begin_BM.masked_fill(~goes_on_BM, -torch.inf)
         begin_BM = torch.where(goes_on_BM.any(1, keepdim=True), begin_BM, torch.zeros_like(begin_BM)).softmax(1)
-        return replace(chosen, latents_BKSL=refined_BKSL, fit_BKS=fit_BKS, begin_BM=begin_BM)
+        end_BM = (self.end_proj(seen).squeeze(-1) * FEATURE_GAIN).sigmoid()
+        return replace(chosen, latents_BKSL=refined_BKSL, fit_BKS=fit_BKS, begin_BM=begin_BM, end_BM=end_BM)
 
 
 @torch.no_grad()
@@ -113,6 +115,7 @@ def init_second_look(look: SecondLook) -> None:
     look.out_proj.weight.zero_()
     look.point_proj.weight.zero_()
     look.begin_proj.weight.zero_()
+    look.end_proj.weight.zero_()
     one_kind = torch.tensor([0.0, 0.2, 0.6, 0.4, 0.1, 0.2, 0.2])
     kinds = look.fit_weight.shape[0] // LOOK_WINDOWS
     look.fit_weight.copy_(torch.cat((one_kind.repeat(kinds), torch.tensor([0.3]))))

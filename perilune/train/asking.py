@@ -40,21 +40,21 @@ LONGEST_REPLY = 56
 LONGEST_LIVE = 104  # a question with its reply that is longer is left out
 # How often each kind of lookup is drawn.
 WEIGHTS = {
-    "single": 0.07,
-    "multikey": 0.13,
-    "multivalue": 0.12,
+    "single": 0.09,
+    "multikey": 0.11,
+    "multivalue": 0.10,
     "multiquery": 0.08,
     "backward": 0.03,
     "needles_words": 0.07,
-    "needles_uuids": 0.09,
-    "facts": 0.09,
+    "needles_uuids": 0.06,
+    "facts": 0.12,
     "profiles": 0.04,
     "records": 0.05,
     "functions": 0.05,
-    "files": 0.05,
+    "files": 0.06,
     "defined": 0.04,
     "variables": 0.02,
-    "copy": 0.04,
+    "copy": 0.05,
     "mixed": 0.03,
 }
 TOKENS_A_NEEDLE = 48  # about one needle for so many tokens read, at most
@@ -71,6 +71,8 @@ class AskBatch:
     gold_QC: Tensor
     gold_tokens_QCS: Tensor  # the tokens of the needles, each with the token before it
     begins_QCS: Tensor  # the tokens that a value follows
+    inside_QCS: Tensor  # the tokens of values
+    ends_QCS: Tensor  # the last one of each
 
     @property
     def trained(self) -> int:
@@ -85,13 +87,13 @@ class Row:
     mask: list[bool]
     gold: list[int]
     spans: list[Span]  # of the tokens to copy from
-    begins: list[int]  # the tokens there that a value follows
+    values: list[Span]  # the tokens that are told
 
     def moved(self, chunks: int, tokens: int) -> Row:
         """The same in a document that begins so much later."""
         spans = [(start + tokens, end + tokens) for start, end in self.spans]
-        begins = [begin + tokens for begin in self.begins]
-        return replace(self, gold=[c + chunks for c in self.gold], spans=spans, begins=begins)
+        values = [(start + tokens, end + tokens) for start, end in self.values]
+        return replace(self, gold=[c + chunks for c in self.gold], spans=spans, values=values)
 
 
 class AskRows:
@@ -120,17 +122,19 @@ class AskRows:
         mask_QL = torch.zeros(len(asked), longest, dtype=torch.bool)
         gold_QC = torch.zeros(len(asked), documents * chunks, dtype=torch.bool)
         gold_tokens_QT = torch.zeros(len(asked), documents * length, dtype=torch.bool)
-        begins_QT = torch.zeros_like(gold_tokens_QT)
+        begins_QT, inside_QT, ends_QT = (torch.zeros_like(gold_tokens_QT) for _ in range(3))
         for q, row in enumerate(asked):
-            begins_QT[q, row.begins] = True
+            for start, end in row.values:
+                begins_QT[q, max(0, start - 1)] = ends_QT[q, end - 1] = True
+                inside_QT[q, start:end] = True
             for start, end in row.spans:
                 gold_tokens_QT[q, max(0, start - 1) : end] = True
             live_QL[q, : len(row.ids)] = torch.tensor(row.ids)
             mask_QL[q, : len(row.ids)] = torch.tensor(row.mask)
             gold_QC[q, row.gold] = True
         first_Q = torch.tensor([row.ids.index(self.answer_id) for row in asked])
-        tokens_QCS, begins_QCS = (x.unflatten(1, (-1, self.chunk_size)) for x in (gold_tokens_QT, begins_QT))
-        return AskBatch(read_BT, live_QL, mask_QL, first_Q, gold_QC, tokens_QCS, begins_QCS)
+        marks = (x.unflatten(1, (-1, self.chunk_size)) for x in (gold_tokens_QT, begins_QT, inside_QT, ends_QT))
+        return AskBatch(read_BT, live_QL, mask_QL, first_Q, gold_QC, *marks)
 
     def _document(self, rng: random.Random, tokens: int, questions: int) -> tuple[np.ndarray, list[Row]]:
         """Ids of one document, and questions about it."""
@@ -169,17 +173,19 @@ class AskRows:
             copied = [(1, head)] if lookup.file else gold
             ids, mask = self._live(asked.text, self.spelled(asked.values, [read[a:b].tolist() for a, b in copied]))
             if len(ids) <= LONGEST_LIVE and sum(mask) <= LONGEST_REPLY:
-                begins = self._begins(asked.values, read.tolist(), copied)
-                yield Row(ids, mask, sorted({c for span in gold for c in self._chunks(*span)}), copied, begins)
+                values = self._told(asked.values, read.tolist(), copied)
+                yield Row(ids, mask, sorted({c for span in gold for c in self._chunks(*span)}), copied, values)
 
-    def _begins(self, values: Sequence[str], read: list[int], spans: Sequence[Span]) -> list[int]:
-        """The tokens that a value follows, spelled with the space before it or without."""
-        begins = set()
+    def _told(self, values: Sequence[str], read: list[int], spans: Sequence[Span]) -> list[Span]:
+        """The tokens of each value, spelled with the space before it or without."""
+        told = set()
         for value in values:
             for start, end in spans:
-                places = (_place(self.tokenizer.encode(spelling), read[start:end]) for spelling in (" " + value, value))
-                begins.update(max(0, start + place - 1) for place in places if place >= 0)
-        return sorted(begins)
+                for spelled in (self.tokenizer.encode(" " + value), self.tokenizer.encode(value)):
+                    place = _place(spelled, read[start:end])
+                    if place >= 0:
+                        told.add((start + place, start + place + len(spelled)))
+        return sorted(told)
 
     def spelled(self, values: Sequence[str], parts: Sequence[list[int]]) -> str:
         """The values as they can be copied token by token: most words have their space within their first token.
@@ -219,7 +225,7 @@ class AskLoss:
 
     replies: Tensor
     selection: Tensor
-    begins: Tensor  # mean loss of telling where what answers begins
+    spans: Tensor  # mean loss of telling where what answers begins and ends
     shares: dict[str, float]  # of gold chunks chosen when the reply begins; of reply tokens copied right
     pages: live.Pages  # what was read, without gradients
 
@@ -267,15 +273,23 @@ def ask_loss(
     selection, recalled = _selection(asked, batch, sharp)
     with torch.no_grad():
         shares = {"recall": recalled, "copied": float((log_copy_N > -0.7).float().mean())}
-    return AskLoss(replies, selection, _begin_loss(asked, batch), shares, own)
+    return AskLoss(replies, selection, _span_loss(asked, batch), shares, own)
 
 
-def _begin_loss(asked: live.Asked, batch: AskBatch) -> Tensor:
-    """At the first choice, every place that a value follows should have an equal share. A mean over all questions."""
+def _span_loss(asked: live.Asked, batch: AskBatch) -> Tensor:
+    """At the first choice, every place that a value follows should have an equal share, and of the tokens of a value
+    only the last should be an end. A mean over all questions."""
     chosen = asked.chosen[0]
-    begins_QM = _marked(batch.begins_QCS, chosen)
-    each_QM = -(chosen.begin_BM + 1e-6).log() * begins_QM
-    return (each_QM.sum(1) / begins_QM.sum(1).clamp(min=1)).mean()
+    begins_QM, ends_QM = _marked(batch.begins_QCS, chosen), _marked(batch.ends_QCS, chosen)
+    goes_on_QM = _marked(batch.inside_QCS, chosen) & ~ends_QM
+    begin = _mean_over(-(chosen.begin_BM + 1e-6).log(), begins_QM)
+    end = _mean_over(-(chosen.end_BM + 1e-6).log(), ends_QM) + _mean_over(-(1 + 1e-6 - chosen.end_BM).log(), goes_on_QM)
+    return begin + end
+
+
+def _mean_over(x_QM: Tensor, marks_QM: Tensor) -> Tensor:
+    """The mean over all questions of the mean over each one's marks, zero where it has none."""
+    return ((x_QM * marks_QM).sum(1) / marks_QM.sum(1).clamp(min=1)).mean()
 
 
 def _gold_tokens(batch: AskBatch, pointing: Pointing, chosen: Chosen) -> Tensor:

@@ -151,13 +151,13 @@ class Trainer:
         if config.ask_bank:
             self.banks[part].add(made.pages)
         mean = made.replies / max(1, batch.trained)
-        finding = config.select_weight * (made.selection + made.begins)
+        finding = config.select_weight * (made.selection + made.spans)
         ((config.ask_weight * mean + finding) / config.threads).backward()
         take_routings(twin)  # questions are few and alike: experts are balanced on the packed rows
         return {
             "ask": float(mean.detach()),
             "select": float(made.selection.detach()),
-            "begin": float(made.begins.detach()),
+            "span": float(made.spans.detach()),
         } | made.shares
 
     def held_out_loss(self) -> float:

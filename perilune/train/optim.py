@@ -27,7 +27,10 @@ SMALL = (
     ".gate_latent_proj.weight",
     ".point_proj.weight",
     ".begin_proj.weight",
+    ".end_proj.weight",
     ".left_proj.weight",
+    ".span_proj.weight",
+    ".follow_proj.weight",
 )
 MAX_BATCH_ELEMENTS = 1 << 20  # a batch that stays near the second-level cache runs faster than one big one
 

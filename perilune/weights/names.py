@@ -139,6 +139,7 @@ def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     yield "second_look.out_proj.weight", Expected((memory.latent_rank, width))
     yield "second_look.point_proj.weight", Expected((1, width))
     yield "second_look.begin_proj.weight", Expected((1, width))
+    yield "second_look.end_proj.weight", Expected((1, width))
     yield "second_look.fit_weight", Expected((memory.look_fits,))
     yield "copy_head.key_proj.weight", Expected((memory.copy_dim, memory.latent_rank))
     yield "copy_head.query_proj.weight", Expected((memory.copy_dim, c.hidden_size))
@@ -147,6 +148,9 @@ def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     yield "copy_head.gate_latent_proj.weight", Expected((1, memory.latent_rank))
     yield "copy_head.gate_bias", Expected((1,))
     yield "copy_head.left_proj.weight", Expected((c.hidden_size, 2 * len(TOLD_AFTER)))
+    yield "copy_head.span_proj.weight", Expected((c.hidden_size, 2))
+    yield "copy_head.follow_proj.weight", Expected((2, c.hidden_size))
+    yield "copy_head.follow_bias", Expected((2,))
     for name in ("gate_run", "run_bias", "told_bias"):
         yield f"copy_head.{name}", Expected((LONGEST_RUN + 1,))
     yield "copy_head.chunk_scale", Expected((1,))
