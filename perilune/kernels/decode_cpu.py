@@ -91,38 +91,46 @@ class LayerWeights:
 
 
 @fused
-def _mlp(sync, phase, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, work):
-    steps.open_feed_forward(sync, phase, d, p, m, half, buf, local, table)
+def _close(sync, phase, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, work):
+    """What follows the opened feed-forward of a layer: its down product, or the chosen experts."""
     if m[steps.TABLE] == 0:
         b, width, inner = d[steps.B], d[steps.D], m[steps.INNER]
         source, flag = buf[steps.INNER_H], half[steps.DOWN] == 1
-        steps.add_product(sync, phase + 1, flag, m[steps.DOWN], width, source, inner, b, buf[steps.X], local, table)
+        steps.add_product(sync, phase, flag, m[steps.DOWN], width, source, inner, b, buf[steps.X], local, table)
         return
     table_E6 = numba.carray(pointer_i64(m[steps.TABLE]), (d[steps.E], 6), np.int64)
     steps.route(d, p, m, buf[steps.SCORES], ids_BK, weights_BK, local)
     used = sort_pairs(ids_BK, d[steps.E], pairs, start, active)
-    if team.passed(sync, phase + 1):
+    if team.passed(sync, phase):
         # Too late to trust the scores that were read: others do the rest of this layer.
-        team.finish(sync, phase + 2, 0, steps.closing_shares(d))
+        team.finish(sync, phase + 1, 0, steps.closing_shares(d))
         return
-    steps.open_experts(sync, phase + 1, d, buf, table_E6, pairs, start, active, used, work)
+    steps.open_experts(sync, phase, d, buf, table_E6, pairs, start, active, used, work)
     weights = address(weights_BK)
     steps.close_experts(
-        sync, phase + 2, d, m, half, buf, local, table, table_E6, pairs, start, active, used, weights, work
+        sync, phase + 1, d, m, half, buf, local, table, table_E6, pairs, start, active, used, weights, work
     )
 
 
 @kernel
-def _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, floats, numbers, work):
-    """One thread's share; the last three are its own scratch."""
+def _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, floats, numbers, work):
+    """One thread's share of the parts begin … end − 1; the last three are its own scratch.
+
+    A layer has two parts, up to the scores of its experts and from there on; the head is one more.
+    """
     b, width, k = d[steps.B], d[steps.D], max(d[steps.TOP_K], 1)
-    local, table, phase = address(floats), address(numbers), 0
+    local, table = address(floats), address(numbers)
     ids_BK = numbers[b + 16 : b + 16 + b * k].reshape(b, k)
     pairs = numbers[b + 16 + b * k : b + 16 + 2 * b * k]
     start, active = numbers[b + 16 + 2 * b * k :], numbers[b + 17 + 2 * b * k + d[steps.E] :]
     weights_BK = work[WORK_FLOATS : WORK_FLOATS + b * k].reshape(b, k)
-    for layer in range(d[steps.LAYERS]):
-        m, half, cache = layers[layer], halves[layer], caches + 8 * b * layer
+    for part in range(begin, min(end, 2 * d[steps.LAYERS])):
+        layer = part // 2
+        m, half, phase = layers[layer], halves[layer], layer * _PHASES_PER_LAYER
+        if part % 2:
+            _close(sync, phase + 6, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, work)
+            continue
+        cache = caches + 8 * b * layer
         steps.project(sync, phase, d, p, m, half, buf, local, table)
         steps.absorb(sync, phase + 1, d, p, m, half, buf, local, table, cos, sin, cache, lengths)
         steps.attend(sync, phase + 2, d, buf, local, table, cache, lengths)
@@ -130,9 +138,9 @@ def _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, s
         joined, heads = d[steps.H] * d[steps.V], buf[steps.HEADS]
         out, flag = m[steps.OUT], half[steps.OUT] == 1
         steps.add_product(sync, phase + 4, flag, out, width, heads, joined, b, buf[steps.X], local, table)
-        _mlp(sync, phase + 5, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, work)
-        phase += _PHASES_PER_LAYER
-    _head(sync, phase, d, p, tail, buf, local, table)
+        steps.open_feed_forward(sync, phase + 5, d, p, m, half, buf, local, table)
+    if end > 2 * d[steps.LAYERS]:
+        _head(sync, d[steps.LAYERS] * _PHASES_PER_LAYER, d, p, tail, buf, local, table)
 
 
 @fused
@@ -155,10 +163,39 @@ def _head(sync, phase, d, p, tail, buf, local, table):
 
 
 @entry(parallel=True)
-def _decode_fork(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, floats, numbers, work):
+def _decode_fork(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, floats, numbers, work):
     for t in numba.prange(len(floats)):
         scratch = floats[t], numbers[t], work[t]
-        _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, *scratch)
+        _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, *scratch)
+
+
+@entry()
+def _route(d, p, m, scores, ids_BK, weights_BK, floats):
+    steps.route(d, p, m, scores, ids_BK, weights_BK, address(floats))
+
+
+class DecodeStep:
+    """One token of B sequences on its way through a model, part by part. Parts: see _decode_thread."""
+
+    def __init__(self, sizes: np.ndarray, p: int, weights: tuple, places: tuple, logits_BV: np.ndarray, kept: tuple):
+        self._sizes, self._p, self._weights, self._places, self._kept = sizes, p, weights, places, kept
+        self.logits_BV = logits_BV
+        self.parts = 2 * int(sizes[steps.LAYERS]) + 1
+
+    def run(self, begin: int, end: int) -> None:
+        with team.region() as threads:
+            _decode_fork(
+                self._sizes, self._p, *self._weights, *self._places, begin, end, *_scratch(threads, self._sizes)
+            )
+
+    def routed(self, layer: int) -> np.ndarray:
+        """The experts [B, K] that the first part of a layer has chosen."""
+        b, k = int(self._sizes[steps.B]), int(self._sizes[steps.TOP_K])
+        ids_BK, weights_BK = np.empty((b, k), np.int64), np.empty((b, k), np.float32)
+        layers, buffers = self._weights[0], self._weights[3]
+        floats = np.empty(int(self._sizes[steps.E]) + 16, np.float32)
+        _route(self._sizes, self._p, layers[layer], buffers[steps.SCORES], ids_BK, weights_BK, floats)
+        return ids_BK
 
 
 class DecodePlan:
@@ -184,6 +221,14 @@ class DecodePlan:
         `caches_LB` holds the address of each layer's cache of each sequence, float32 [capacity, latent + rope] with
         `lengths_B` rows in use; the row at that index is written. The caller has made room and counts up afterwards.
         """
+        step = self.begin(x_BD, cos_BP, sin_BP, caches_LB, lengths_B)
+        step.run(0, step.parts)
+        return step.logits_BV
+
+    def begin(
+        self, x_BD: np.ndarray, cos_BP: np.ndarray, sin_BP: np.ndarray, caches_LB: np.ndarray, lengths_B: np.ndarray
+    ) -> DecodeStep:
+        """The same in parts, for whoever must do something before a layer's experts are used."""
         s, (b, d) = self.sizes, x_BD.shape
         pairs = s.qk_rope // 2
         if d != s.hidden or cos_BP.shape != (b, pairs) or sin_BP.shape != (b, pairs):
@@ -201,10 +246,8 @@ class DecodePlan:
         sync = team.sync_words(len(self._layers) * _PHASES_PER_LAYER + 1)
         weights = (self._layers, self._halves, self._tail, buffers)
         places = (cos.ctypes.data, sin.ctypes.data, caches.ctypes.data, lengths, sync.ctypes.data)
-        with team.region() as threads:
-            _decode_fork(sizes, self._p.ctypes.data, *weights, *places, *_scratch(threads, sizes))
-        del room
-        return logits_BV
+        kept = (room, x, cos, sin, caches, sync, self._p)
+        return DecodeStep(sizes, self._p.ctypes.data, weights, places, logits_BV, kept)
 
     def _run_sizes(self, b: int, lengths: np.ndarray) -> np.ndarray:
         s, mode = self.sizes, MODES[self.sizes.mode]

@@ -285,6 +285,24 @@ def expert_ffn(
     return out_TD
 
 
+@entry()
+def _add_rows(y_RD, tokens_R, weights_R, out_TD):
+    width = y_RD.shape[1]
+    weights, y, out = address(weights_R), address(y_RD), address(out_TD)
+    for r in range(len(tokens_R)):
+        add_scaled(out + 4 * width * tokens_R[r], weights + 4 * r, y + 4 * width * r, width)
+
+
+def add_rows(y_RD: np.ndarray, tokens_R: np.ndarray, weights_R: np.ndarray, out_TD: np.ndarray) -> None:
+    """out[token] += weight · y, row by row in this order, with the rounding that `expert_ffn` has."""
+    rows, weights = np.ascontiguousarray(y_RD, np.float32), np.ascontiguousarray(weights_R, np.float32)
+    if out_TD.dtype != np.float32 or not out_TD.flags.c_contiguous or rows.shape[1] != out_TD.shape[1]:
+        raise ValueError(f"rows {rows.shape} cannot be added to {out_TD.dtype} {out_TD.shape}")
+    if len(tokens_R) and (tokens_R.min() < 0 or tokens_R.max() >= len(out_TD)):
+        raise ValueError(f"tokens must be 0 … {len(out_TD) - 1}")
+    _add_rows(rows, np.ascontiguousarray(tokens_R, np.int64), weights, out_TD)
+
+
 def expert_ffn_plain(x_TD, ids_TK, weights_TK, experts):
     """The definition, in the dtype of x; `experts[e]` holds float matrices (gate [F, D], up [F, D], down [D, F])."""
     out_TD = np.zeros_like(x_TD)

@@ -17,7 +17,9 @@ from perilune.errors import ConfigError
 from perilune.model.fused import fuse
 from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
+from perilune.model.streamed import StreamedExperts
 from perilune.weights import int4
+from perilune.weights.experts import ExpertStore
 from perilune.weights.files import Checkpoint, open_checkpoint
 from perilune.weights.names import (
     PROJECTIONS,
@@ -37,11 +39,14 @@ STORED_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 FULL_PRECISION = ("e_score_correction_bias", ".A_log", ".dt_bias")
 
 
-def load_transformer(directory: str | Path, *, int4_mode: str = "float") -> Transformer:
+def load_transformer(
+    directory: str | Path, *, int4_mode: str = "float", expert_cache: int | None = None
+) -> Transformer:
     """Open a model directory for inference.
 
     `int4_mode` says how INT4 experts compute: "int8" rounds activations to int8 per group of 32, "float" keeps
     them exact, "unpacked" expands the weights to float32 (the definition; needs eight times the memory).
+    `expert_cache` (bytes) streams INT4 experts through a cache of that size; without it they are mapped.
     Raises ConfigError or WeightsError before any large read.
     """
     if int4_mode not in INT4_MODES:
@@ -57,8 +62,17 @@ def load_transformer(directory: str | Path, *, int4_mode: str = "float") -> Tran
             _assign(model, our_name(name, config), checkpoint.tensor(name))
     if config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
+    store = None
+    if expert_cache is not None:
+        if config.quantization is None or int4_mode == "unpacked":
+            raise ConfigError("only INT4 experts can be streamed; this model's are floats")
+        store = ExpertStore(checkpoint, config, expert_cache)
     for layer, block in enumerate(model.layers):
-        if isinstance(block.mlp, MoE):
+        if not isinstance(block.mlp, MoE):
+            continue
+        if store is not None:
+            block.mlp.experts = StreamedExperts(config, store, layer, int4_mode)
+        else:
             block.mlp.experts = _stored_experts(checkpoint, config, layer, int4_mode)
     model.eval()
     model.fused = fuse(model)

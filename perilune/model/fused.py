@@ -19,10 +19,12 @@ from perilune.model.attention import LATENT_NORM_EPS, LatentAttention
 from perilune.model.layers import SwiGLU
 from perilune.model.moe import Int4Experts, MoE
 from perilune.model.state import SequenceState
+from perilune.model.streamed import StreamedExperts
 
 if TYPE_CHECKING:
     from perilune.model.model import Block, Transformer
 
+MOST_AT_ONCE = 1 << 16
 READABLE = (torch.bfloat16, torch.float32)
 
 
@@ -74,24 +76,39 @@ class FusedDecode:
         self.model = [model]  # in a list, so that the module does not register its owner as a child
         self.owned: list[Tensor] = []
         layers = [self._layer(block) for block in model.blocks]
+        mlps = [block.mlp.experts if isinstance(block.mlp, MoE) else None for block in model.blocks]
+        self.streamed = [(i, experts) for i, experts in enumerate(mlps) if isinstance(experts, StreamedExperts)]
+        # All experts of a step must be there at once; a batch that could need more goes in parts, with the same bits.
+        rooms = [len(experts.store.slots) // model.config.num_experts_per_tok for _, experts in self.streamed]
+        self.most = min(rooms, default=MOST_AT_ONCE)
         self.plan = DecodePlan(sizes, layers, self._vector(model.norm.weight), _matrix(model.lm_head.weight))
 
     def __call__(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:
         """Logits [B, V]; writes one row of every layer's cache per sequence. The caller has reserved the room."""
         model = self.model[0]
+        if len(states) > self.most:
+            parts = range(0, len(states), self.most)
+            return torch.cat([self(ids_B[i : i + self.most], states[i : i + self.most]) for i in parts])
         lengths = [state.length for state in states]
         cos_TP, sin_TP = model.rotary.up_to(max(lengths) + 1)
         caches_NP = np.array(
             [[state.latents[i].data_ptr() for state in states] for i in range(len(model.layers))], np.int64
         )
-        logits_BV = self.plan.step(
+        step = self.plan.begin(
             model.embed(ids_B).numpy(),
             cos_TP[lengths].numpy(),
             sin_TP[lengths].numpy(),
             caches_NP,
             np.array(lengths, np.int64),
         )
-        return torch.from_numpy(logits_BV)
+        begin = 0
+        for layer, experts in self.streamed:
+            step.run(begin, 2 * layer + 1)
+            with experts.there(np.unique(step.routed(layer)).tolist()):
+                step.run(2 * layer + 1, 2 * layer + 2)
+            begin = 2 * layer + 2
+        step.run(begin, step.parts)
+        return torch.from_numpy(step.logits_BV)
 
     def _vector(self, weight: Tensor) -> int:
         """Address of a float32 copy; norms are small, and the kernel reads them as they are used."""
@@ -125,7 +142,8 @@ class FusedDecode:
 
     def _table(self, moe: MoE) -> int:
         assert isinstance(moe.experts, Int4Experts)
-        self.owned.append(moe.experts.table_E6.contiguous())
+        assert moe.experts.table_E6.is_contiguous()  # it is read in place, and streamed experts change it
+        self.owned.append(moe.experts.table_E6)
         return self.owned[-1].data_ptr()
 
 

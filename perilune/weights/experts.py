@@ -1,0 +1,331 @@
+"""The expert store: where every routed expert lies on disk, and a cache of those that were used last.
+
+An expert's six tensors (packed weights and scales of gate, up and down) are read as they lie in the published shards,
+in one piece where they are neighbours, into one slot of a pool whose size is the budget. Slots are given to whoever
+was not used for the longest time. Nothing here decides what is computed: for every size of the pool, with or without
+reading ahead, the same bytes reach the kernels.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from perilune.config import ModelConfig
+from perilune.errors import WeightsError
+from perilune.weights.direct import BLOCK, DirectFile, Readers
+from perilune.weights.files import Checkpoint
+from perilune.weights.names import PROJECTIONS, expert_prefix
+
+GAP = 64 << 10  # tensors closer than this are read in one piece
+READERS = 6
+PARTS = ("weight_packed", "weight_scale")
+
+Key = tuple[int, int]  # layer, expert
+
+
+class Piece(NamedTuple):
+    """Whole blocks of a shard, and where in the slot they go."""
+
+    shard: str
+    begin: int
+    size: int
+    at: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where an expert lies: pieces to read, and where its six tensors are within the slot."""
+
+    pieces: tuple[Piece, ...]
+    tensors: tuple[int, ...]
+    size: int
+
+
+@dataclass
+class Slot:
+    number: int
+    loading: Future[None] | None = None
+    users: int = 0
+    ahead: bool = False  # read ahead, and not wanted so far
+
+
+@dataclass
+class StoreStats:
+    """Counts since the store was opened; `waited` are seconds in which nothing could be computed."""
+
+    hits: int = 0
+    misses: int = 0
+    ahead: int = 0  # read before they were wanted
+    ahead_used: int = 0
+    bytes_read: int = 0
+    waited: float = 0.0
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hits / max(1, self.hits + self.misses)
+
+
+def record_of(checkpoint: Checkpoint, config: ModelConfig, layer: int, expert: int) -> Record:
+    """Tensors that are neighbours in a shard share a piece; every piece is whole blocks."""
+    prefixes = [expert_prefix(config, layer, expert, projection) for projection in PROJECTIONS]
+    infos = [checkpoint.info(prefix + part) for prefix in prefixes for part in PARTS]
+    runs: list[list[int]] = []
+    order = sorted(range(len(infos)), key=lambda i: (infos[i].shard, infos[i].begin))
+    for i in order:
+        before = infos[runs[-1][-1]] if runs else None
+        if before and before.shard == infos[i].shard and infos[i].begin - before.end <= GAP:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    pieces, tensors, at = [], [0] * len(infos), 0
+    for run in runs:
+        first = infos[run[0]]
+        begin, end = first.begin // BLOCK * BLOCK, -(-infos[run[-1]].end // BLOCK) * BLOCK
+        pieces.append(Piece(first.shard, begin, end - begin, at))
+        for i in run:
+            tensors[i] = at + infos[i].begin - begin
+        at += end - begin
+    return Record(tuple(pieces), tuple(tensors), at)
+
+
+def slot_bytes(checkpoint: Checkpoint, config: ModelConfig) -> int:
+    """The room of one expert, whichever it is and however its tensors lie."""
+    layer = next(i for i in range(config.num_hidden_layers) if config.is_moe_layer(i))
+    prefixes = [expert_prefix(config, layer, 0, projection) for projection in PROJECTIONS]
+    sizes = [info.end - info.begin for p in prefixes for info in (checkpoint.info(p + part) for part in PARTS)]
+    return sum(-(-size // BLOCK) * BLOCK for size in sizes) + len(sizes) * (GAP + BLOCK)
+
+
+class ExpertStore:
+    """Experts of all layers of a checkpoint within `budget` bytes. Used by one thread at a time."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, config: ModelConfig, budget: int, *, readers: int = READERS, direct: bool = True
+    ):
+        self.checkpoint, self.config = checkpoint, config
+        self.slot_bytes = slot_bytes(checkpoint, config)
+        layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
+        self.experts = layers * config.n_routed_experts
+        count = min(budget // self.slot_bytes, self.experts)
+        if count < config.num_experts_per_tok:
+            raise WeightsError(
+                f"the expert cache must hold the {config.num_experts_per_tok} experts that a token uses in a layer, "
+                f"{config.num_experts_per_tok * self.slot_bytes:,} bytes; the budget leaves {max(0, budget):,}"
+            )
+        self.slots = [Slot(i) for i in range(count)]
+        self.stats = StoreStats()
+        self._pool = mmap.mmap(-1, count * self.slot_bytes)
+        self._view = memoryview(self._pool)
+        self._address = np.frombuffer(self._pool, np.uint8).ctypes.data
+        self._free = list(reversed(self.slots))
+        self._held: OrderedDict[Key, Slot] = OrderedDict()  # the one used last comes last
+        self._records: dict[Key, Record] = {}
+        self._files: dict[str, DirectFile] = {}
+        self._lock = threading.Lock()
+        self._direct = direct
+        self._readers = Readers(min(readers, count))
+
+    def want(self, layer: int, experts: Sequence[int]) -> Wanted:
+        """Starts to read what is missing of a layer's experts; see Wanted."""
+        return Wanted(self, layer, [int(e) for e in experts])
+
+    def read_ahead(self, layer: int, experts: Sequence[int]) -> None:
+        """Reads experts that will perhaps be wanted, when nothing is read that is."""
+        for expert in experts:
+            key = (layer, int(expert))
+            if key not in self._held and (slot := self._take()):
+                slot.ahead = True
+                self.stats.ahead += 1
+                self._load(key, slot, urgent=False)
+
+    def address(self, key: Key) -> tuple[int, ...]:
+        """Where the six tensors of an expert lie in memory."""
+        base = self._address + self._held[key].number * self.slot_bytes
+        return tuple(base + at for at in self._record(key).tensors)
+
+    def close(self) -> None:
+        """Ends the readers and closes the shards. The pool stays until nobody holds an address of it."""
+        for slot in self.slots:
+            if slot.ahead and slot.loading:
+                slot.loading.cancel()
+        self._readers.close()
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def hold(self, key: Key) -> Slot | None:
+        """The slot of an expert, now in use; None where no slot can be had. `release` gives it back."""
+        slot = self._held.get(key)
+        if slot is None:
+            slot = self._take()
+            if slot is None:
+                return None
+            self.stats.misses += 1
+            self._load(key, slot, urgent=True)
+        else:
+            self._count_hit(key, slot)
+        self._held.move_to_end(key)
+        slot.users += 1
+        return slot
+
+    def release(self, key: Key, good: bool = True) -> None:
+        slot = self._held[key]
+        slot.users -= 1
+        if not good and slot.users == 0:
+            del self._held[key]
+            slot.loading = None
+            self._free.append(slot)
+
+    def _count_hit(self, key: Key, slot: Slot) -> None:
+        load = slot.loading
+        if load and (load.cancel() or (load.done() and load.exception() is not None)):
+            # Nobody had begun to read it ahead, or that failed: its slot is there, but not what it should hold.
+            self.stats.misses += 1
+            self._load(key, slot, urgent=True)
+        else:
+            self.stats.hits += 1
+            self.stats.ahead_used += slot.ahead
+        slot.ahead = False
+
+    def _take(self) -> Slot | None:
+        """A slot that nobody uses: a free one, or that of the expert not used for the longest time."""
+        if self._free:
+            return self._free.pop()
+        for key, slot in self._held.items():
+            if slot.users == 0 and (slot.loading is None or slot.loading.cancel() or slot.loading.done()):
+                del self._held[key]
+                slot.loading, slot.ahead = None, False
+                return slot
+        return None
+
+    def _load(self, key: Key, slot: Slot, urgent: bool) -> None:
+        record = self._record(key)
+        base = slot.number * self.slot_bytes
+
+        def read() -> None:
+            for piece in record.pieces:
+                at = base + piece.at
+                self._file(piece.shard).read(piece.begin, self._view[at : at + piece.size])
+            with self._lock:
+                self.stats.bytes_read += record.size
+
+        slot.loading = self._readers.submit(read, urgent)
+        self._held[key] = slot
+
+    def _record(self, key: Key) -> Record:
+        if key not in self._records:
+            self._records[key] = record_of(self.checkpoint, self.config, *key)
+        return self._records[key]
+
+    def _file(self, shard: str) -> DirectFile:
+        with self._lock:
+            if shard not in self._files:
+                header = self.checkpoint.headers[shard]
+                self._files[shard] = DirectFile(self.checkpoint.path(shard), header.identity, self._direct)
+            return self._files[shard]
+
+
+@dataclass
+class Wanted:
+    """Some experts of a layer, on their way. Iterating gives groups of them that are there; when the next group is
+    asked for, the last one may leave. A read that failed raises, and nothing stays in use."""
+
+    store: ExpertStore
+    layer: int
+    experts: list[int]
+    _held: dict[int, Slot] = field(default_factory=dict)
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        self._reach()
+
+    def all_at_once(self) -> None:
+        """Waits for all of them, which must fit together; `done` lets them go."""
+        if self._next < len(self.experts):
+            raise WeightsError(
+                f"{len(self.experts)} experts are wanted at once, and the cache holds {len(self.store.slots)}"
+            )
+        self._wait(self.experts)
+
+    def in_any_order(self) -> Iterator[list[int]]:
+        """Those that are there first. Falls back to ascending order where not all fit at once."""
+        if self._next < len(self.experts):
+            yield from self.ascending()
+            return
+        left = dict(self._held)
+        while left:
+            there = [e for e, slot in left.items() if slot.loading is None or slot.loading.done()]
+            if not there:
+                loads = [slot.loading for slot in left.values() if slot.loading]
+                begin = time.perf_counter()
+                wait(loads, return_when=FIRST_COMPLETED)
+                self.store.stats.waited += time.perf_counter() - begin
+                continue
+            self._wait(there)
+            yield there
+            self._let_go(there)
+            left = {e: slot for e, slot in left.items() if e not in there}
+
+    def ascending(self) -> Iterator[list[int]]:
+        """One by one, as they are numbered; later ones are read meanwhile."""
+        for i, expert in enumerate(self.experts):
+            if i >= self._next:
+                self._reach()
+            if i >= self._next:
+                self.done()
+                raise WeightsError("every slot of the expert cache is in use; this is a fault of perilune")
+            self._wait([expert])
+            yield [expert]
+            self._let_go([expert])
+            self._reach()
+
+    def done(self) -> None:
+        self._let_go(list(self._held))
+
+    def _reach(self) -> None:
+        """Takes slots for as many more as there are."""
+        while self._next < len(self.experts):
+            expert = self.experts[self._next]
+            slot = self.store.hold((self.layer, expert))
+            if slot is None:
+                return
+            self._held[expert] = slot
+            self._next += 1
+
+    def _wait(self, experts: Sequence[int]) -> None:
+        begin = time.perf_counter()
+        try:
+            for expert in experts:
+                loading = self._held[expert].loading
+                if loading is not None:
+                    loading.result()
+                    self._held[expert].loading = None
+        except BaseException:
+            self._give_up()
+            raise
+        self.store.stats.waited += time.perf_counter() - begin
+
+    def _give_up(self) -> None:
+        """Lets everything go once no thread writes to it any more; what was not read whole is forgotten."""
+        loads = [slot.loading for slot in self._held.values() if slot.loading]
+        for loading in loads:
+            loading.cancel()
+        wait(loads)
+        for expert, slot in self._held.items():
+            bad = slot.loading is not None and (slot.loading.cancelled() or slot.loading.exception() is not None)
+            self.store.release((self.layer, expert), good=not bad)
+        self._held.clear()
+
+    def _let_go(self, experts: Sequence[int]) -> None:
+        for expert in experts:
+            if self._held.pop(expert, None):
+                self.store.release((self.layer, expert))
