@@ -1,12 +1,17 @@
-"""Streamed experts: the bits of experts in memory, whatever the size of the cache, and faults that end a request only."""
+"""Streamed experts: the bits of experts in memory whatever the cache holds, and faults that end one request only."""
+
+import os
+import shutil
+import threading
 
 import numpy as np
 import pytest
 import torch
 
 from perilune.engine.runner import Runner
+from perilune.errors import WeightsError
 from perilune.model import streamed
-from perilune.model.checkpoint import load_transformer
+from perilune.model.checkpoint import expert_store, load_transformer
 from perilune.synth import synthesize
 
 
@@ -19,7 +24,7 @@ def directory(tmp_path_factory):
 
 def slots(directory, count):
     """A cache budget of so many experts."""
-    one = load_transformer(directory, expert_cache=1 << 30).layers[-1].mlp.experts.store
+    one = expert_store(load_transformer(directory, expert_cache=1 << 30))
     return (one.config.num_experts_per_tok + count) * one.slot_bytes
 
 
@@ -41,6 +46,100 @@ def test_every_cache_gives_the_bits_of_experts_in_memory(directory, monkeypatch,
     whole = outputs(load_transformer(directory, int4_mode=int4))
     model = load_transformer(directory, int4_mode=int4, expert_cache=slots(directory, count))
     assert outputs(model).equal(whole)
-    store = model.layers[-1].mlp.experts.store
+    store = expert_store(model)
     assert len(store.slots) == min(count + model.config.num_experts_per_tok, store.experts) and store.stats.misses > 0
     assert all(slot.users == 0 for slot in store.slots)
+
+
+@pytest.fixture
+def own(directory, tmp_path):
+    """A copy that a test may break."""
+    return shutil.copytree(directory, tmp_path / "own")
+
+
+def ask(model):
+    return Runner(model).extend([1, 2, 3, 4], Runner(model).new_state())
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 30], ids=["in order", "as they come"])
+def test_a_shard_that_changes_ends_the_request_and_nothing_else(own, monkeypatch, kept):
+    monkeypatch.setattr(streamed, "KEPT_BYTES", kept)
+    model = load_transformer(own, expert_cache=slots(own, 0))
+    whole = ask(model)
+    shards = sorted(own.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    times = [path.stat() for path in shards]
+    for path in shards:
+        path.touch()
+    with pytest.raises(WeightsError, match="changed while it was in use; open the model again"):
+        for step in range(9):
+            Runner(model).extend([7 * step + i for i in range(40)], Runner(model).new_state())
+    store = expert_store(model)
+    assert all(slot.users == 0 for slot in store.slots)
+    for path, stat in zip(shards, times, strict=True):
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert ask(model).equal(whole)
+
+
+def test_a_read_that_fails_is_named_and_can_be_tried_again(own, monkeypatch):
+    model = load_transformer(own, expert_cache=slots(own, 0))
+    whole = ask(model)
+    cuts = [OSError(5, "Input/output error"), 0]
+
+    def broken(descriptor, buffers, offset):
+        if isinstance(cuts[0], OSError):
+            raise cuts[0]
+        return 0
+
+    for says in ("Input/output error", "it was longer when it was opened"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "preadv", broken)
+            with pytest.raises(WeightsError, match=says):
+                for step in range(9):
+                    Runner(model).extend([7 * step + i for i in range(40)], Runner(model).new_state())
+        cuts.pop(0)
+    assert ask(model).equal(whole)
+
+
+def test_reading_ahead_changes_what_is_read_and_not_what_is_said(directory):
+    whole = outputs(load_transformer(directory))
+    model = load_transformer(directory, expert_cache=slots(directory, 7))
+    assert model.fused.guesses and outputs(model).equal(whole)
+    assert expert_store(model).stats.ahead > 0
+    model.fused.guesses.clear()
+    assert outputs(model).equal(whole)
+
+
+def test_files_that_refuse_direct_reads_are_read_all_the_same(directory, monkeypatch):
+    real = os.open
+
+    def refusing(path, flags, *rest):
+        if flags & os.O_DIRECT:
+            raise OSError(22, "Invalid argument")
+        return real(path, flags, *rest)
+
+    whole = outputs(load_transformer(directory))
+    monkeypatch.setattr(os, "open", refusing)
+    assert outputs(load_transformer(directory, expert_cache=slots(directory, 2))).equal(whole)
+
+
+def test_a_cache_that_cannot_hold_one_token_is_refused(directory):
+    with pytest.raises(WeightsError, match=r"must hold the [0-9]+ experts that a token uses"):
+        load_transformer(directory, expert_cache=1000)
+
+
+def test_layers_first_is_chunk_by_chunk(directory, monkeypatch):
+    model = load_transformer(directory)
+    ids = np.random.default_rng(1).integers(0, model.config.vocab_size, 150).tolist()
+    state = Runner(model).new_state()
+    parts = torch.cat([Runner(model).extend(ids[a : a + 64], state, last_only=False) for a in (0, 64, 128)])
+    monkeypatch.setattr("perilune.model.model.PIECE", 64)
+    assert Runner(model).extend(ids, Runner(model).new_state(), last_only=False).equal(parts)
+
+
+def test_a_closed_store_has_no_threads_left(directory):
+    before = threading.active_count()
+    model = load_transformer(directory, expert_cache=slots(directory, 2))
+    ask(model)
+    opened = threading.active_count()
+    expert_store(model).close()
+    assert threading.active_count() < opened and threading.active_count() <= before + 6

@@ -9,13 +9,11 @@ from typing import Any
 
 from perilune.config import ModelConfig
 from perilune.engine.types import SamplingParams
-from perilune.errors import ConfigError, RequestError, WeightsError
+from perilune.errors import ConfigError, RequestError
 from perilune.fields import read_json_object
-from perilune.weights.files import open_checkpoint
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
 MAX_GENERATION_CONFIG_BYTES = 1 << 20
-RESERVE_BYTES = 512 << 20  # Python, torch and the activations of one chunk
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 UNITS["ti"] = 1 << 40
 
@@ -72,25 +70,6 @@ def use_threads(threads: int | None) -> None:
 def check_device(device: object) -> None:
     if str(device) != "cpu":
         raise RequestError(f'device {str(device)[:40]!r} is not supported yet; use device="cpu"')
-
-
-def check_memory(directory: Path, ram: int | str | None) -> None:
-    """Refuses a budget that the always-used weights do not fit; routed experts are mapped from disk."""
-    if ram is None:
-        return
-    budget = parse_bytes(ram)
-    tensors = open_checkpoint(directory).tensors
-    backbone = sum(info.end - info.begin for name, info in tensors.items() if ".mlp.experts." not in name)
-    if backbone + RESERVE_BYTES > budget:
-        raise WeightsError(
-            f"ram = {_gib(budget)} is too little: this model's attention, dense and shared weights take "
-            f"{_gib(backbone)} and the work around them {_gib(RESERVE_BYTES)} (routed experts stay on disk); "
-            f"give at least {_gib(backbone + RESERVE_BYTES)}"
-        )
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"
 
 
 def read_defaults(directory: Path) -> tuple[dict[str, Any], frozenset[int]]:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from perilune.api.budget import AUTO_SHARE, STREAMED_CHUNK, MemorySplit, available_memory, prefix_cache, split_memory
 from perilune.api.identity import identity_of
 from perilune.api.locate import (
     check_device,
-    check_memory,
     check_vocabulary,
     find_model,
+    parse_bytes,
     read_defaults,
     use_threads,
 )
@@ -26,13 +27,15 @@ from perilune.engine.engine import Engine, OnPrefill
 from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, MessageError, RequestError, TokenizerError
-from perilune.model.checkpoint import load_transformer
+from perilune.model.checkpoint import expert_store, load_transformer
 from perilune.model.model import Transformer
 from perilune.text.calls import count_calls
 from perilune.text.chat import Rendered, render
 from perilune.text.ranks import RANKS_FILE
 from perilune.text.reply import ReplyParser
 from perilune.text.tokenizer import Tokenizer
+from perilune.weights.experts import ExpertStore
+from perilune.weights.files import open_checkpoint
 
 INT4_MODES = ("float", "int8")
 
@@ -50,20 +53,38 @@ def load(
 ) -> Model:
     """Opens a published model directory, or a bundled model by name.
 
-    `ram` ("16GiB" or bytes) is a limit to check against: the always-used weights must fit, routed experts are
-    mapped from disk. `int4` chooses how INT4 experts are multiplied: "float" is exact, "int8"
-    rounds activations and is faster.
+    `ram` ("16GiB", bytes, or "auto" for most of what is free) is what the model may take: where its routed experts
+    do not all fit, they are read from disk when they are needed, through a cache of what is left. Without it, all
+    weights are mapped. `int4` chooses how INT4 experts are multiplied: "float" is exact, "int8" rounds activations
+    and is faster. The same reply comes for every `ram`.
     """
     directory = find_model(path_or_name)
     check_device(device)
     if int4 not in INT4_MODES:
         raise RequestError(f"int4 must be one of {', '.join(INT4_MODES)}, got {str(int4)[:40]!r}")
-    check_memory(directory, ram)
+    budget = None if ram is None else int(AUTO_SHARE * available_memory()) if ram == "auto" else parse_bytes(ram)
     use_threads(threads)
-    transformer = load_transformer(directory, int4_mode=int4)
+    checkpoint, memory = open_checkpoint(directory), None
+    if budget is not None:
+        memory = split_memory(checkpoint, ModelConfig.load(directory), budget)
+    cache = memory.cache if memory and memory.streamed else None
+    transformer = load_transformer(directory, int4_mode=int4, expert_cache=cache, checkpoint=checkpoint)
     tokenizer = Tokenizer.load(directory) if (directory / RANKS_FILE).exists() else None
+    options: dict[str, Any] = {"vocab_size": tokenizer.n_vocab if tokenizer else None}
+    if memory:
+        options["prefix_cache"] = prefix_cache(memory)
+    if cache is not None:
+        options["prefill_chunk"] = STREAMED_CHUNK
     defaults, ends = read_defaults(directory)
-    return Model(transformer, tokenizer, defaults=defaults, end_ids=ends, directory=directory)
+    return Model(
+        transformer,
+        tokenizer,
+        defaults=defaults,
+        end_ids=ends,
+        directory=directory,
+        engine=Engine(transformer, **options),
+        memory=memory,
+    )
 
 
 class Model:
@@ -78,8 +99,11 @@ class Model:
         end_ids: Iterable[int] = (),
         directory: Path | None = None,
         engine: Engine | None = None,
+        memory: MemorySplit | None = None,
     ) -> None:
+        """`memory` says how a given amount of it is split; None where none was given."""
         self.transformer = transformer
+        self.memory = memory
         self.tokenizer = tokenizer
         self.config: ModelConfig = transformer.config
         self.directory = directory
@@ -93,6 +117,11 @@ class Model:
     @property
     def context_length(self) -> int:
         return self.engine.context_length
+
+    @cached_property
+    def experts(self) -> ExpertStore | None:
+        """The store that routed experts are streamed from, where they are; it counts what it does."""
+        return expert_store(self.transformer)
 
     @cached_property
     def identity(self) -> str:

@@ -172,9 +172,10 @@ def _ask_once(session: Any, question: str, model: str, json: bool) -> None:
     from perilune.cli import output
 
     session.messages.append({"role": "user", "content": question})
+    streamed = output.streaming(session.model)
     if json:
         reply = session.model.chat(session.messages, session.tools, **session.options)
-        output.print_json(output.reply_json(reply, model))
+        output.print_json(output.reply_json(reply, model, streamed()))
         return
     aside = Console(stderr=True)
     with (
@@ -184,7 +185,7 @@ def _ask_once(session: Any, question: str, model: str, json: bool) -> None:
         output.show_deltas(stream, session.console)
         reply = stream.reply
     if aside.is_terminal:
-        aside.print(output.footer(reply.usage, reply.finish_reason))
+        aside.print(output.footer(reply.usage, reply.finish_reason, streamed()))
 
 
 def _question(question: str | None) -> str:

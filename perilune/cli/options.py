@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="A model directory, or a bundled name.")]
 RamOption = Annotated[
-    str | None, typer.Option("--ram", help='Memory the weights may use, such as "16GiB"; checked at start.')
+    str | None,
+    typer.Option(
+        "--ram",
+        help='Memory the model may take, such as "16GiB", or "auto" for most of what is free. '
+        "Experts that do not fit are read from disk when they are needed.",
+    ),
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: all cores).")]
 INT4_DEFAULT = "float"
@@ -44,4 +49,7 @@ def open_model(model: str, ram: str | None = None, threads: int | None = None, i
     from perilune.api import load
 
     size = int(ram) if ram is not None and ram.isdecimal() else ram
-    return load(model, ram=size, threads=threads, int4=int4)
+    opened = load(model, ram=size, threads=threads, int4=int4)
+    if opened.memory is not None:
+        typer.echo(str(opened.memory), err=True)
+    return opened

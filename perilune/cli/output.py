@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -12,10 +14,11 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from perilune.api import ChatReply, ReplyStream
+    from perilune.api import ChatReply, Model, ReplyStream
     from perilune.engine.types import Usage
     from perilune.text.calls import ToolCall
     from perilune.text.reply import Delta
+    from perilune.weights.experts import StoreStats
 
 # A reply is text from outside: what could steer the terminal is shown, not obeyed.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -75,12 +78,23 @@ def _shown(delta: Delta) -> Text:
     return Text(plain(delta.text), style="dim" if delta.kind == "reasoning" else "")
 
 
-def footer(usage: Usage, finish_reason: str | None) -> Text:
+def footer(usage: Usage, finish_reason: str | None, streamed: StoreStats | None = None) -> Text:
+    """`streamed` says what the expert store did for this reply, where experts come from disk."""
     parts = [f"{usage.completion_tokens} tokens", f"{usage.decode_tokens_per_second:.1f} tokens/s"]
     parts.append(f"prompt {usage.prompt_tokens} ({usage.cached_tokens} cached)")
+    if streamed is not None:
+        tokens = max(1, usage.prompt_tokens - usage.cached_tokens + usage.completion_tokens)
+        parts.append(f"expert hits {streamed.hit_rate:.0%}, {streamed.bytes_read / tokens / 1e9:.2f} GB read a token")
     if finish_reason in ("length", "cancelled"):
         parts.append("cut at the length limit" if finish_reason == "length" else "stopped")
     return Text(" · ".join(parts), style="dim italic")
+
+
+def streaming(model: Model) -> Callable[[], StoreStats | None]:
+    """Called later: what the model's expert store has done since now; None where experts are in memory."""
+    store = model.experts
+    before = None if store is None else replace(store.stats)
+    return lambda: None if store is None or before is None else store.stats.since(before)
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
@@ -101,6 +115,16 @@ def timings_json(usage: Usage) -> dict[str, Any]:
     }
 
 
+def streamed_json(streamed: StoreStats) -> dict[str, Any]:
+    return {
+        "hit_rate": round(streamed.hit_rate, 4),
+        "hits": streamed.hits,
+        "misses": streamed.misses,
+        "bytes_read": streamed.bytes_read,
+        "seconds_waited": round(streamed.waited, 3),
+    }
+
+
 def call_json(call: ToolCall) -> dict[str, Any]:
     return {
         "id": call.id,
@@ -109,7 +133,7 @@ def call_json(call: ToolCall) -> dict[str, Any]:
     }
 
 
-def reply_json(reply: ChatReply, model: str) -> dict[str, Any]:
+def reply_json(reply: ChatReply, model: str, streamed: StoreStats | None = None) -> dict[str, Any]:
     return {
         "model": model,
         "reasoning": reply.reasoning,
@@ -118,6 +142,7 @@ def reply_json(reply: ChatReply, model: str) -> dict[str, Any]:
         "finish_reason": reply.finish_reason,
         "usage": usage_json(reply.usage),
         "timings": timings_json(reply.usage),
+        **({"experts": streamed_json(streamed)} if streamed else {}),
     }
 
 

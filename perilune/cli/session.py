@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from perilune.cli.output import Progress, call_json, footer, show_deltas
+from perilune.cli.output import Progress, call_json, footer, show_deltas, streaming
 from perilune.errors import PeriluneError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Session:
                 self.console.print(f"{error}\nThe message was taken back; /reset starts anew.", markup=False)
 
     def _answer(self) -> ChatReply:
-        progress = Progress(Console(stderr=True))
+        progress, streamed = Progress(Console(stderr=True)), streaming(self.model)
         with self.model.stream(self.messages, self.tools, on_prefill=progress, **self.options) as stream:
             try:
                 with progress:
@@ -95,7 +95,7 @@ class Session:
                 self.console.print()
         reply = stream.reply
         self.messages.append(as_message(reply))
-        self.console.print(footer(reply.usage, reply.finish_reason))
+        self.console.print(footer(reply.usage, reply.finish_reason, streamed()))
         return reply
 
     def _name(self) -> str:

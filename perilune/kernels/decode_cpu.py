@@ -180,6 +180,7 @@ class DecodeStep:
     def __init__(self, sizes: np.ndarray, p: int, weights: tuple, places: tuple, logits_BV: np.ndarray, kept: tuple):
         self._sizes, self._p, self._weights, self._places, self._kept = sizes, p, weights, places, kept
         self.logits_BV = logits_BV
+        self.x_BD: np.ndarray = kept[1]  # the stream between two parts; after a layer's first one, without its experts
         self.parts = 2 * int(sizes[steps.LAYERS]) + 1
 
     def run(self, begin: int, end: int) -> None:

@@ -40,13 +40,18 @@ FULL_PRECISION = ("e_score_correction_bias", ".A_log", ".dt_bias")
 
 
 def load_transformer(
-    directory: str | Path, *, int4_mode: str = "float", expert_cache: int | None = None
+    directory: str | Path,
+    *,
+    int4_mode: str = "float",
+    expert_cache: int | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Transformer:
     """Open a model directory for inference.
 
     `int4_mode` says how INT4 experts compute: "int8" rounds activations to int8 per group of 32, "float" keeps
     them exact, "unpacked" expands the weights to float32 (the definition; needs eight times the memory).
     `expert_cache` (bytes) streams INT4 experts through a cache of that size; without it they are mapped.
+    `checkpoint` is that of the directory, where it has been opened already.
     Raises ConfigError or WeightsError before any large read.
     """
     if int4_mode not in INT4_MODES:
@@ -54,7 +59,7 @@ def load_transformer(
     config = ModelConfig.load(directory)
     with torch.device("meta"):
         model = Transformer(config)
-    checkpoint = open_checkpoint(directory)
+    checkpoint = checkpoint or open_checkpoint(directory)
     check_tensors(config, checkpoint)
     check_stored_shapes(config, checkpoint)
     for name in checkpoint.names():
@@ -77,6 +82,12 @@ def load_transformer(
     model.eval()
     model.fused = fuse(model)
     return model
+
+
+def expert_store(model: Transformer) -> ExpertStore | None:
+    """What the routed experts of an opened model are streamed from; None where they are in memory."""
+    experts = (block.mlp.experts for block in model.blocks if isinstance(block.mlp, MoE))
+    return next((e.store for e in experts if isinstance(e, StreamedExperts)), None)
 
 
 def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:

@@ -8,6 +8,9 @@ Legend: B sequences, D hidden, V vocabulary, P rotary pairs; NP layers by sequen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +19,15 @@ from torch import Tensor, nn
 
 from perilune.kernels.decode_cpu import DecodePlan, LayerWeights, Matrix, Sizes
 from perilune.model.attention import LATENT_NORM_EPS, LatentAttention
-from perilune.model.layers import SwiGLU
-from perilune.model.moe import Int4Experts, MoE
+from perilune.model.layers import RMSNorm, SwiGLU
+from perilune.model.moe import Int4Experts, MoE, Router
 from perilune.model.state import SequenceState
-from perilune.model.streamed import StreamedExperts
+from perilune.model.streamed import LookAhead, StreamedExperts
 
 if TYPE_CHECKING:
     from perilune.model.model import Block, Transformer
 
+AHEAD_WIDTH = 6  # experts a token that are read ahead
 MOST_AT_ONCE = 1 << 16
 READABLE = (torch.bfloat16, torch.float32)
 
@@ -78,6 +82,7 @@ class FusedDecode:
         layers = [self._layer(block) for block in model.blocks]
         mlps = [block.mlp.experts if isinstance(block.mlp, MoE) else None for block in model.blocks]
         self.streamed = [(i, experts) for i, experts in enumerate(mlps) if isinstance(experts, StreamedExperts)]
+        self.guesses = {i: LookAhead(*parts) for i, parts in self._next_layers(model)}
         # All experts of a step must be there at once; a batch that could need more goes in parts, with the same bits.
         rooms = [len(experts.store.slots) // model.config.num_experts_per_tok for _, experts in self.streamed]
         self.most = min(rooms, default=MOST_AT_ONCE)
@@ -104,11 +109,21 @@ class FusedDecode:
         begin = 0
         for layer, experts in self.streamed:
             step.run(begin, 2 * layer + 1)
-            with experts.there(np.unique(step.routed(layer)).tolist()):
+            guess = self.guesses.get(layer, lambda x_BD: None)
+            with experts.there(np.unique(step.routed(layer)).tolist(), partial(guess, step.x_BD)):
                 step.run(2 * layer + 1, 2 * layer + 2)
             begin = 2 * layer + 2
         step.run(begin, step.parts)
         return torch.from_numpy(step.logits_BV)
+
+    def _next_layers(self, model: Transformer) -> Iterator[tuple[int, tuple[RMSNorm, Router, StreamedExperts, int]]]:
+        """Of each streamed layer but the last: what LookAhead needs of the next one."""
+        width = min(AHEAD_WIDTH, model.config.num_experts_per_tok)
+        for (layer, _), (following, experts) in pairwise(self.streamed):
+            block = model.blocks[following]
+            # A cache that hardly holds one layer's needs would lose them to guesses.
+            if isinstance(block.mlp, MoE) and len(experts.store.slots) >= 4 * model.config.num_experts_per_tok:
+                yield layer, (block.post_attention_layernorm, block.mlp.gate, experts, width)
 
     def _vector(self, weight: Tensor) -> int:
         """Address of a float32 copy; norms are small, and the kernel reads them as they are used."""

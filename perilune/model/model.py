@@ -30,6 +30,8 @@ from perilune.model.rope import RotaryTable
 from perilune.model.second_look import SecondLook
 from perilune.model.state import SequenceState
 
+PIECE = 512  # tokens whose attention and dense feed-forward are computed together
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -72,12 +74,13 @@ class Block(nn.Module):
             y_BTD = self.self_attn(normed, packing.cos, packing.sin, packing.documents)
         return self.feed_forward(x_BTD + y_BTD)
 
-    def extend(self, x_TD: Tensor, cos: Tensor, sin: Tensor, state: SequenceState, index: int) -> Tensor:
+    def extend(self, x_TD: Tensor, cos: Tensor, sin: Tensor, state: SequenceState, index: int, start: int) -> Tensor:
+        """x + attention, for tokens that begin at `start`; the feed-forward comes apart."""
         normed = self.input_layernorm(x_TD)
         if isinstance(self.self_attn, KimiDeltaAttention):
             y_1TD, state.deltas[index] = self.self_attn(normed[None], state=state.deltas[index])
-            return self.feed_forward(x_TD + y_1TD[0])
-        return self.feed_forward(x_TD + self.self_attn.extend(normed, cos, sin, state.latents[index], state.length))
+            return x_TD + y_1TD[0]
+        return x_TD + self.self_attn.extend(normed, cos, sin, state.latents[index], start)
 
     def decode(self, x_BD: Tensor, cos: Tensor, sin: Tensor, states: list[SequenceState], index: int) -> Tensor:
         normed = self.input_layernorm(x_BD)
@@ -204,9 +207,14 @@ class Transformer(nn.Module):
         start, end = state.length, state.length + ids_T.shape[0]
         state.reserve(ids_T.shape[0])
         cos_TP, sin_TP = self.rotary.up_to(end)
+        pieces = [(at, min(at + PIECE, end)) for at in range(start, end, PIECE)]
         x_TD = self.embed(ids_T)
         for i, block in enumerate(self.blocks):
-            x_TD = block.extend(x_TD, cos_TP[start:end], sin_TP[start:end], state, i)
+            parts = zip(x_TD.split(PIECE), pieces, strict=True)
+            made = [block.extend(x, cos_TP[a:b], sin_TP[a:b], state, i, a) for x, (a, b) in parts]
+            # Routed experts see all tokens together: each is needed, and perhaps read from disk, only once.
+            made = [torch.cat(made)] if isinstance(block.mlp, MoE) else made
+            x_TD = torch.cat([block.feed_forward(x) for x in made])
         return self.logits(x_TD[-1:] if last_only else x_TD)
 
     @torch.inference_mode()

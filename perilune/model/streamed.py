@@ -9,7 +9,7 @@ Legend: T tokens, D hidden, E experts, K chosen ones a token, P = T * K pairs, R
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,10 +18,24 @@ from torch import Tensor
 
 from perilune.config import ModelConfig
 from perilune.kernels import int4_cpu
-from perilune.model.moe import Int4Experts, Routing
+from perilune.model.layers import RMSNorm, linear
+from perilune.model.moe import Int4Experts, Router, Routing
 from perilune.weights.experts import ExpertStore
 
 KEPT_BYTES = 32 << 20  # outputs of single pairs that may wait for their turn to be added
+
+
+class LookAhead:
+    """Guesses the experts of the next layer by running its own router one layer early, on the stream that lacks what
+    this layer's experts will add. A guess only says what to read when nothing else is read."""
+
+    def __init__(self, norm: RMSNorm, router: Router, experts: StreamedExperts, width: int):
+        self.norm, self.router, self.experts, self.width = norm, router, experts, width
+
+    def __call__(self, x_BD: np.ndarray) -> None:
+        scores_BE = linear(self.norm(torch.from_numpy(x_BD)), self.router.weight).sigmoid()
+        best_BW = (scores_BE + self.router.e_score_correction_bias).topk(self.width, dim=-1).indices
+        self.experts.store.read_ahead(self.experts.layer, torch.unique(best_BW).tolist())
 
 
 class StreamedExperts(Int4Experts):
@@ -61,10 +75,12 @@ class StreamedExperts(Int4Experts):
         return torch.from_numpy(out_TD)
 
     @contextmanager
-    def there(self, experts: list[int]) -> Iterator[None]:
-        """Within it, `table_E6` holds the addresses of all these experts, which the cache must have room for."""
+    def there(self, experts: list[int], meanwhile: Callable[[], None]) -> Iterator[None]:
+        """Within it, `table_E6` holds the addresses of all these experts, which the cache must have room for.
+        `meanwhile` runs once they have been asked for."""
         wanted = self.store.want(self.layer, experts)
         try:
+            meanwhile()
             wanted.all_at_once()
             rows = [self.store.address((self.layer, e)) for e in experts]
             self.table_E6[experts] = torch.tensor(rows, dtype=torch.int64)

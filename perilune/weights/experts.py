@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from perilune.weights.direct import BLOCK, DirectFile, Readers
 from perilune.weights.files import Checkpoint
 from perilune.weights.names import PROJECTIONS, expert_prefix
 
-GAP = 64 << 10  # tensors closer than this are read in one piece
+GAP = BLOCK  # tensors closer than this are read in one piece
 READERS = 6
 PARTS = ("weight_packed", "weight_scale")
 
@@ -73,6 +73,9 @@ class StoreStats:
     def hit_rate(self) -> float:
         return self.hits / max(1, self.hits + self.misses)
 
+    def since(self, before: StoreStats) -> StoreStats:
+        return StoreStats(**{f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)})
+
 
 def record_of(checkpoint: Checkpoint, config: ModelConfig, layer: int, expert: int) -> Record:
     """Tensors that are neighbours in a shard share a piece; every piece is whole blocks."""
@@ -102,7 +105,7 @@ def slot_bytes(checkpoint: Checkpoint, config: ModelConfig) -> int:
     layer = next(i for i in range(config.num_hidden_layers) if config.is_moe_layer(i))
     prefixes = [expert_prefix(config, layer, 0, projection) for projection in PROJECTIONS]
     sizes = [info.end - info.begin for p in prefixes for info in (checkpoint.info(p + part) for part in PARTS)]
-    return sum(-(-size // BLOCK) * BLOCK for size in sizes) + len(sizes) * (GAP + BLOCK)
+    return sum(-(-size // BLOCK) * BLOCK for size in sizes) + len(sizes) * 2 * BLOCK
 
 
 class ExpertStore:

@@ -1,0 +1,124 @@
+"""How the memory for a model is split: weights that every token uses, the conversation, and a cache of experts.
+
+Mapped weights are counted as if they were read once, since every token reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from perilune.config import ModelConfig
+from perilune.engine.cache import PrefixCache
+from perilune.errors import RequestError, WeightsError
+from perilune.weights.experts import slot_bytes
+from perilune.weights.files import Checkpoint
+
+WORK_BYTES = 640 << 20  # Python, torch and the kernels
+STREAMED_CHUNK = 4096  # tokens of a prompt that go through each layer together
+CHUNK_FLOATS = 16  # of a hidden width, for each token of a chunk: the stream, its norm, queries and outputs
+CONTEXT_TOKENS = 8192
+AUTO_SHARE = 0.9
+CGROUP_FILES = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+@dataclass(frozen=True)
+class MemorySplit:
+    """Bytes. `experts` is what all routed experts take; `cache` is what is there for them."""
+
+    budget: int
+    backbone: int
+    context: int
+    work: int
+    experts: int
+    cache: int
+    slots: int
+    moe_layers: int
+    experts_per_layer: int
+
+    @property
+    def streamed(self) -> bool:
+        """Whether experts come from disk while the model runs; otherwise all of them find room."""
+        return self.cache < self.experts
+
+    def __str__(self) -> str:
+        parts = [f"{_gib(self.backbone)} weights that every token uses"]
+        if self.streamed:
+            held = self.slots / max(1, self.moe_layers)
+            parts.append(
+                f"{_gib(self.cache)} expert cache ({held:.1f} of {self.experts_per_layer} a layer; all take "
+                f"{_gib(self.experts)})"
+            )
+        else:
+            parts.append(f"{_gib(self.experts)} experts, all of them")
+        parts.append(f"{_gib(self.context)} context")
+        parts.append(f"{_gib(self.work)} for the work")
+        return f"memory {_gib(self.budget)}: " + " · ".join(parts)
+
+
+def available_memory() -> int:
+    """Bytes that this process could still use: what the machine has free, or less where a cgroup limits it."""
+    found = []
+    info = Path("/proc/meminfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) << 10)
+    for limit, usage in CGROUP_FILES:
+        try:
+            found.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
+        except (OSError, ValueError):  # another kind of cgroup, or "max"
+            continue
+    if not found:
+        raise RequestError("how much memory there is cannot be told here; give --ram a size such as 16GiB")
+    return max(0, min(found))
+
+
+def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int) -> MemorySplit:
+    """How `budget` bytes are shared out; raises WeightsError where the model cannot run in them at all."""
+    sizes = {name: info.end - info.begin for name, info in checkpoint.tensors.items()}
+    experts = sum(size for name, size in sizes.items() if ".mlp.experts." in name)
+    embedding = sum(size for name, size in sizes.items() if name.endswith("embed_tokens.weight"))
+    backbone = sum(sizes.values()) - experts
+    moe_layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
+    if not config.tie_word_embeddings:
+        backbone -= embedding * 7 // 8  # a prompt touches few rows of it, though whole pages around each
+    work = WORK_BYTES + STREAMED_CHUNK * config.hidden_size * 4 * CHUNK_FLOATS
+    token = 4 * config.cache_width * config.num_hidden_layers
+    context = 2 * token * min(CONTEXT_TOKENS, config.max_position_embeddings)
+    fixed = backbone + work + context
+    can_stream = config.quantization is not None and experts > 0
+    least = 0
+    if can_stream:
+        slot = slot_bytes(checkpoint, config)
+        least = config.num_experts_per_tok * slot
+        if budget - fixed < experts:
+            if budget - fixed < least:
+                raise _too_little(budget, backbone, work, context, least)
+            slots = (budget - fixed) // slot
+            split = (budget, backbone, context, work, experts, slots * slot, slots)
+            return MemorySplit(*split, moe_layers, config.n_routed_experts)
+    elif budget - fixed < experts:
+        raise _too_little(budget, backbone + experts, work, context, 0)
+    return MemorySplit(budget, backbone, context, work, experts, experts, 0, moe_layers, config.n_routed_experts)
+
+
+def prefix_cache(split: MemorySplit) -> PrefixCache:
+    """Room for finished conversations: half of what is set aside for context; the running one has the other half."""
+    return PrefixCache(max_bytes=split.context // 2)
+
+
+def _too_little(budget: int, weights: int, work: int, context: int, least: int) -> WeightsError:
+    cache = f", its smallest expert cache {_gib(least)}" if least else ""
+    return WeightsError(
+        f"ram = {_gib(budget)} is too little: the weights that this model always uses take {_gib(weights)}, the work "
+        f"around them {_gib(work)}, a conversation {_gib(context)}{cache}; "
+        f"give at least {_gib(weights + work + context + least)}"
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"

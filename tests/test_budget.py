@@ -1,0 +1,85 @@
+"""How memory is split: what is refused, what is streamed, and that the answer never depends on it."""
+
+from dataclasses import replace
+
+import pytest
+from tiny_models import tiny_transformer, write_model
+
+from perilune import load
+from perilune.api import budget
+from perilune.api.budget import available_memory, split_memory
+from perilune.config import ModelConfig
+from perilune.errors import RequestError, WeightsError
+from perilune.presets import preset
+from perilune.synth import synthesize
+from perilune.weights.experts import slot_bytes
+from perilune.weights.files import open_checkpoint
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch):
+    """A model whose experts do not fit where the work around it is counted as 4 MiB."""
+    monkeypatch.setattr(budget, "WORK_BYTES", 0)
+    monkeypatch.setattr(budget, "STREAMED_CHUNK", 64)
+    synthesize(replace(preset("tiny"), moe_intermediate_size=1024), tmp_path / "m")
+    return tmp_path / "m"
+
+
+def fixed(directory):
+    split = split_memory(open_checkpoint(directory), ModelConfig.load(directory), 1 << 40)
+    return split.backbone + split.context + split.work
+
+
+def test_everything_is_in_memory_where_it_fits(directory):
+    split = load(directory, ram=fixed(directory) + (1 << 30)).memory
+    assert not split.streamed and "all of them" in str(split)
+    assert load(directory).memory is None
+
+
+def test_experts_stream_where_they_do_not_fit_and_say_the_same(directory):
+    checkpoint = open_checkpoint(directory)
+    experts = sum(i.end - i.begin for n, i in checkpoint.tensors.items() if ".mlp.experts." in n)
+    model = load(directory, ram=fixed(directory) + experts * 3 // 4)
+    assert model.memory.streamed and len(model.experts.slots) == model.memory.slots < model.experts.experts
+    assert "expert cache" in str(model.memory)
+    wanted = load(directory).generate(range(40), max_tokens=6, temperature=0)
+    assert model.generate(range(40), max_tokens=6, temperature=0).ids == wanted.ids
+    assert model.experts.stats.bytes_read > 0
+
+
+def test_too_little_says_what_is_needed_and_that_is_enough(directory):
+    with pytest.raises(WeightsError, match=r"too little.*always uses take.*smallest expert cache.*give at least"):
+        load(directory, ram="1kB")
+    config = ModelConfig.load(directory)
+    least = fixed(directory) + config.num_experts_per_tok * slot_bytes(open_checkpoint(directory), config)
+    with pytest.raises(WeightsError, match="give at least"):
+        load(directory, ram=least - 1)
+    assert load(directory, ram=least).memory.slots == config.num_experts_per_tok
+
+
+def test_float_experts_are_not_streamed(tmp_path):
+    write_model(tmp_path, tiny_transformer(), tokenizer=False)
+    assert not load(tmp_path, ram="2GiB").memory.streamed
+    with pytest.raises(WeightsError, match="too little"):
+        load(tmp_path, ram="100MiB")
+
+
+def test_auto_takes_most_of_what_is_there(directory, monkeypatch):
+    assert 0 < available_memory() < 1 << 50
+    split = load(directory, ram="auto").memory
+    assert split.budget < available_memory() * 1.2
+
+
+def test_a_cgroup_limit_counts(tmp_path, monkeypatch):
+    (tmp_path / "max").write_text("5000000\n")
+    (tmp_path / "now").write_text("1000000\n")
+    files = ((str(tmp_path / "max"), str(tmp_path / "now")),)
+    monkeypatch.setattr(budget, "CGROUP_FILES", files)
+    assert available_memory() == 4_000_000
+    (tmp_path / "max").write_text("max\n")
+    assert available_memory() > 4_000_000
+
+
+def test_bad_sizes_are_refused(directory):
+    with pytest.raises(RequestError, match="16GiB"):
+        load(directory, ram="lots")
