@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,6 +76,9 @@ def chat(
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Write which experts every token used.", metavar="FILE")
+    ] = None,
     json: opt.JsonOption = False,
 ) -> None:
     """Talk to a model: interactively, once with a question, or with a question on stdin."""
@@ -95,10 +99,11 @@ def chat(
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
     session = Session(opt.open_model(model, ram, threads, int4), {"thinking": thinking, **sampling}, system, declared)
-    if asked is None:
-        session.run()
-    else:
-        _ask_once(session, asked, model, json)
+    with _traced(session.model, trace):
+        if asked is None:
+            session.run()
+        else:
+            _ask_once(session, asked, model, json)
 
 
 @app.command()
@@ -164,6 +169,14 @@ def version() -> None:
 
     parts = [f"{name} {installed(name)}" for name in ("torch", "numpy", "numba", "tiktoken")]
     typer.echo(f"perilune {__version__} ({', '.join(parts)}, python {sys.version.split()[0]})")
+
+
+def _traced(model: Any, path: Path | None) -> AbstractContextManager[None]:
+    if path is None:
+        return nullcontext()
+    from perilune.api.trace import recording
+
+    return recording(model.transformer, path)
 
 
 def _ask_once(session: Any, question: str, model: str, json: bool) -> None:

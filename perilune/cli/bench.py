@@ -1,7 +1,8 @@
-"""`perilune bench decode|prefill|read`: options in, a table or JSON out."""
+"""`perilune bench decode|prefill|read|cache`: options in, a table or JSON out."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +34,26 @@ def decode(
 
     opened = opt.open_model(model, None, threads, int4)
     _print(bench_decode(opened, tokens=tokens, prompt=prompt, batch=batch, repeats=repeats), json)
+
+
+@bench_app.command()
+def cache(
+    trace: Annotated[Path, typer.Option("--trace", help="A file that perilune chat --trace wrote.", metavar="FILE")],
+    json: opt.JsonOption = False,
+) -> None:
+    """Hit rates that cache policies and sizes would have had on a recorded routing trace."""
+    from rich.console import Console
+
+    from perilune.api.trace import read_trace
+    from perilune.bench.cache import as_table, replay_all, to_dicts
+    from perilune.cli.output import print_json
+
+    recorded = read_trace(trace)
+    replays = replay_all(recorded)
+    if json:
+        print_json({"tokens": recorded.tokens, "layers": len(recorded.layers), "replays": to_dicts(replays)})
+    else:
+        Console(highlight=False).print(as_table(recorded, replays))
 
 
 @bench_app.command()

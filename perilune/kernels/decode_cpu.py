@@ -189,14 +189,14 @@ class DecodeStep:
                 self._sizes, self._p, *self._weights, *self._places, begin, end, *_scratch(threads, self._sizes)
             )
 
-    def routed(self, layer: int) -> np.ndarray:
-        """The experts [B, K] that the first part of a layer has chosen."""
+    def routed(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """The experts [B, K] that the first part of a layer leads to, and their weights."""
         b, k = int(self._sizes[steps.B]), int(self._sizes[steps.TOP_K])
         ids_BK, weights_BK = np.empty((b, k), np.int64), np.empty((b, k), np.float32)
         layers, buffers = self._weights[0], self._weights[3]
         floats = np.empty(int(self._sizes[steps.E]) + 16, np.float32)
         _route(self._sizes, self._p, layers[layer], buffers[steps.SCORES], ids_BK, weights_BK, floats)
-        return ids_BK
+        return ids_BK, weights_BK
 
 
 class DecodePlan:

@@ -80,8 +80,9 @@ class FusedDecode:
         self.model = [model]  # in a list, so that the module does not register its owner as a child
         self.owned: list[Tensor] = []
         layers = [self._layer(block) for block in model.blocks]
-        mlps = [block.mlp.experts if isinstance(block.mlp, MoE) else None for block in model.blocks]
-        self.streamed = [(i, experts) for i, experts in enumerate(mlps) if isinstance(experts, StreamedExperts)]
+        self.moes = {i: block.mlp for i, block in enumerate(model.blocks) if isinstance(block.mlp, MoE)}
+        experts = {i: moe.experts for i, moe in self.moes.items()}
+        self.streamed = [(i, e) for i, e in experts.items() if isinstance(e, StreamedExperts)]
         self.guesses = {i: LookAhead(*parts) for i, parts in self._next_layers(model)}
         # All experts of a step must be there at once; a batch that could need more goes in parts, with the same bits.
         rooms = [len(experts.store.slots) // model.config.num_experts_per_tok for _, experts in self.streamed]
@@ -107,12 +108,20 @@ class FusedDecode:
             np.array(lengths, np.int64),
         )
         begin = 0
-        for layer, experts in self.streamed:
+        for layer, moe in self.moes.items():
+            streamed = moe.experts if isinstance(moe.experts, StreamedExperts) else None
+            if streamed is None and moe.observe is None:
+                continue
             step.run(begin, 2 * layer + 1)
-            guess = self.guesses.get(layer, lambda x_BD: None)
-            with experts.there(np.unique(step.routed(layer)).tolist(), partial(guess, step.x_BD)):
-                step.run(2 * layer + 1, 2 * layer + 2)
-            begin = 2 * layer + 2
+            begin = 2 * layer + 1
+            ids_BK, weights_BK = step.routed(layer)
+            if moe.observe is not None:
+                moe.observe(torch.from_numpy(ids_BK), torch.from_numpy(weights_BK))
+            if streamed is not None:
+                guess = self.guesses.get(layer, _no_guess)
+                with streamed.there(np.unique(ids_BK).tolist(), partial(guess, step.x_BD)):
+                    step.run(begin, begin + 1)
+                begin += 1
         step.run(begin, step.parts)
         return torch.from_numpy(step.logits_BV)
 
@@ -160,6 +169,10 @@ class FusedDecode:
         assert moe.experts.table_E6.is_contiguous()  # it is read in place, and streamed experts change it
         self.owned.append(moe.experts.table_E6)
         return self.owned[-1].data_ptr()
+
+
+def _no_guess(x_BD: np.ndarray) -> None:
+    """The last layer has no next one."""
 
 
 def _matrix(weight: Tensor) -> Matrix:

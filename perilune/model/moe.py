@@ -126,7 +126,8 @@ def looped_experts(x_TD: Tensor, routing: Routing, expert: Callable[[int, Tensor
 
 
 class MoE(nn.Module):
-    """sum of weighted routed experts + shared expert. `last_routing` keeps the newest decision for the trainer."""
+    """sum of weighted routed experts + shared expert. `last_routing` keeps the newest decision for the trainer;
+    `observe` is told the ids and weights [T, K] of every one."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -137,11 +138,14 @@ class MoE(nn.Module):
             hidden = config.moe_intermediate_size * config.n_shared_experts
             self.shared_experts = SwiGLU(config.hidden_size, hidden)
         self.last_routing: Routing | None = None
+        self.observe: Callable[[Tensor, Tensor], None] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
         routing = self.gate(x_TD)
         self.last_routing = routing
+        if self.observe is not None:
+            self.observe(routing.ids_TK, routing.weights_TK)
         out_TD = self.experts(x_TD, routing)
         if self.shared_experts is not None:
             out_TD = out_TD + self.shared_experts(x_TD)
