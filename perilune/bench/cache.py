@@ -112,7 +112,7 @@ def _frequency(uses: Sequence[Key], slots: int, layers: int) -> np.ndarray:
         heapq.heappush(heap, (count[key], key))
         while len(held) > slots:
             value, oldest = heapq.heappop(heap)
-            if oldest in held and oldest != key and count[oldest] == value:
+            if oldest in held and count[oldest] == value:
                 held.remove(oldest)
         if step > 1e200:
             count = {k: v / step for k, v in count.items()}
