@@ -15,6 +15,7 @@ from perilune.cli.ask import ask
 from perilune.cli.bench import bench_app
 from perilune.cli.demo import demo
 from perilune.cli.models import show, synth
+from perilune.cli.plan import plan
 from perilune.cli.score import score_app
 from perilune.cli.store import store_app
 from perilune.errors import MessageError, PeriluneError, RequestError
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(demo)
+app.command()(plan)
 app.command()(show)
 app.command()(synth)
 app.add_typer(bench_app, name="bench")

@@ -1,0 +1,1 @@
+"""The planning workshop: what a machine can do with a model, before anything is bought or downloaded."""

@@ -1,0 +1,184 @@
+"""What a machine can do, measured here or described: memory, disk, and how fast weights become sums.
+
+Rates are medians of several runs after a warm-up, by the very kernels and reads that the engine uses.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from perilune.api.budget import available_memory
+from perilune.errors import RequestError
+from perilune.kernels import int4_cpu, linear_cpu
+from perilune.weights.direct import BLOCK, DirectFile
+from perilune.weights.header import identify
+
+REPEATS = 5
+DENSE_ROWS, WIDTH, EXPERT_WIDTH = 16_384, 7_168, 2_048
+MANY = 64  # rows at which sums, not bytes, set the pace
+PROBE_BYTES = 1 << 30
+READ_BYTES = 24 << 20  # about one expert
+DISK_SIZES = (64 << 10, 1 << 20, 8 << 20, READ_BYTES)
+DEPTHS = (1, 4)
+COMMON_GPU_RATE = 700e9  # bytes a second of the memory of a common card
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Bytes and bytes a second; sums are multiply-adds a second. `disks` counts equal ones that are read together."""
+
+    name: str
+    ram: int
+    memory_rate: float  # dense weights, one row of activations
+    expert_rate: float  # INT4 experts, one row
+    dense_sums: float  # many rows
+    expert_sums: float
+    disk_rate: float  # of one disk
+    disks: int = 1
+    gpu_ram: int = 0
+    gpu_rate: float = 0.0
+
+    @property
+    def reading(self) -> float:
+        return self.disk_rate * self.disks
+
+
+@dataclass(frozen=True)
+class DiskRate:
+    size: int
+    depth: int
+    rate: float
+
+
+def measure_machine(folder: Path, ram: int | None = None, disk_rate: float | None = None) -> Machine:
+    """This machine. The disk is the one that holds `folder`; nothing is measured that is given."""
+    rates = {rate.depth: rate.rate for rate in measure_disk(folder, sizes=(READ_BYTES,))} if disk_rate is None else {}
+    dense_one, dense_many = _dense_rates()
+    expert_one, expert_many = _expert_rates()
+    return Machine(
+        name="this machine",
+        ram=ram or available_memory(),
+        memory_rate=dense_one,
+        expert_rate=expert_one,
+        dense_sums=dense_many,
+        expert_sums=expert_many,
+        disk_rate=disk_rate or max(rates.values()),
+    )
+
+
+def measure_disk(folder: Path, sizes: tuple[int, ...] = DISK_SIZES, depths: tuple[int, ...] = DEPTHS) -> list[DiskRate]:
+    """Reads past the page cache, by size of a read and number of reads at once: of the largest file of a model
+    directory, or of a file that is written for it and removed."""
+    if not folder.is_dir():
+        raise RequestError(f"{folder} is not a directory; give one on the disk that will hold the model")
+    shards = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    if shards and shards[-1].stat().st_size >= PROBE_BYTES // 4:
+        return _disk_rates(shards[-1], sizes, depths)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".perilune-probe-") as file:
+        block = np.random.default_rng(0).integers(0, 256, READ_BYTES, np.uint8).tobytes()
+        try:
+            for _ in range(PROBE_BYTES // READ_BYTES):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise RequestError(f"the disk of {folder} cannot be measured: {error}") from error
+        return _disk_rates(Path(file.name), sizes, depths)
+
+
+def _disk_rates(path: Path, sizes: tuple[int, ...], depths: tuple[int, ...]) -> list[DiskRate]:
+    opened = DirectFile(path, identify(os.stat(path)))
+    rng, made = np.random.default_rng(0), []
+    try:
+        for size in sizes:
+            for depth in depths:
+                made.append(DiskRate(size, depth, _disk_rate(opened, size, depth, rng)))
+    finally:
+        opened.close()
+    return made
+
+
+def _disk_rate(file: DirectFile, size: int, depth: int, rng: np.random.Generator) -> float:
+    """Reads at random places, each place at most once in a run, so that no cache on the way can help."""
+    places = file.identity.size // size
+    if places < 1:
+        raise RequestError(f"{file.path.name} is too small to measure a disk with")
+    reads = min(places, max(2 * depth, (512 << 20) // size))
+    chosen = rng.permutation(places)[:reads] * size // BLOCK * BLOCK
+    pools = [memoryview(mmap.mmap(-1, size)) for _ in range(depth)]
+
+    def run(worker: int) -> None:
+        for place in chosen[worker::depth].tolist():
+            file.read(place, pools[worker])
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(depth) as team:
+        list(team.map(run, range(depth)))
+    return reads * size / (time.perf_counter() - begin)
+
+
+def _dense_rates() -> tuple[float, float]:
+    """Bytes a second with one row, and multiply-adds a second with many, of a bfloat16 matrix."""
+    w_ND = np.full((DENSE_ROWS, WIDTH), 0x3F80, np.uint16)
+    x_TD = np.ones((MANY, WIDTH), np.float32)
+    one = _seconds(lambda: linear_cpu.linear(x_TD[:1], w_ND))
+    few = w_ND[: DENSE_ROWS // 8]
+    many = _seconds(lambda: linear_cpu.linear(x_TD, few))
+    return w_ND.nbytes / one, few.size * MANY / many
+
+
+def _expert_rates() -> tuple[float, float]:
+    """The same of INT4 experts of the published width."""
+    count, rng = 8, np.random.default_rng(0)
+    words = WIDTH * EXPERT_WIDTH // 8
+    packed = rng.integers(0, 1 << 31, (count, 3, words), np.int32)
+    scales = np.full((count, 3, words // 4), 0x3F80, np.uint16)
+    parts = [[(packed[e, m].ctypes.data, scales[e, m].ctypes.data) for m in range(3)] for e in range(count)]
+    table_E6 = np.array([[address for pair in rows for address in pair] for rows in parts], np.int64)
+
+    def run(tokens: int, chosen: int) -> float:
+        x_TD = np.ones((tokens, WIDTH), np.float32)
+        ids_TK = np.tile(np.arange(chosen), (tokens, 1))
+        weights_TK = np.ones((tokens, chosen), np.float32)
+        return _seconds(lambda: int4_cpu.expert_ffn(x_TD, ids_TK, weights_TK, table_E6, WIDTH, EXPERT_WIDTH, "float"))
+
+    return (packed.nbytes + scales.nbytes) / run(1, count), 3 * WIDTH * EXPERT_WIDTH * MANY / run(MANY, 1)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    call()
+    times = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+# Machines that people own or think of buying. Rates of memory are what such memory gives a decoder, about two thirds of
+# its label; sums are those of their processors with vector instructions, scaled from measured ones by cores.
+def common_machines() -> list[Machine]:
+    def machine(name: str, ram: int, memory: float, sums: float, disk: float, disks: int = 1) -> Machine:
+        return Machine(name, ram << 30, memory * 1e9, memory * 1e9, sums * 1e9, sums * 1e9, disk * 1e9, disks)
+
+    return [
+        machine("24 GB laptop", 24, 55, 300, 3.5),
+        machine("64 GB desktop", 64, 60, 500, 7.0),
+        machine("64 GB desktop, 2 disks", 64, 60, 500, 7.0, 2),
+        machine("128 GB workstation", 128, 120, 800, 7.0),
+        machine("128 GB workstation, 2 disks", 128, 120, 800, 12.0, 2),
+        machine("192 GB workstation, 2 disks", 192, 200, 1200, 12.0, 2),
+        machine("512 GB server", 512, 300, 2500, 7.0, 2),
+        machine("768 GB server", 768, 400, 3000, 7.0, 2),
+        Machine("64 GB desktop, 24 GB GPU", 64 << 30, 60e9, 60e9, 500e9, 500e9, 7e9, 1, 24 << 30, COMMON_GPU_RATE),
+    ]

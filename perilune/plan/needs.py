@@ -1,0 +1,85 @@
+"""What a model asks of a machine: bytes read and sums made for each token, out of its config alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from perilune.config import ModelConfig
+from perilune.weights.names import expected_tensors
+
+SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
+FLOAT_NUMBER_BYTES = 4  # of the cache that the engine keeps
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes and multiply-adds. `backbone` is what every token reads; the embedding table, of which a token reads one
+    row, stands apart. An expert is gate, up and down together."""
+
+    backbone: int
+    embedding: int
+    backbone_sums: int
+    expert: int
+    expert_sums: int
+    experts: int  # of a layer
+    per_token: int
+    moe_layers: int
+    context_token: int
+
+    @property
+    def all_experts(self) -> int:
+        return self.expert * self.experts * self.moe_layers
+
+    @property
+    def experts_a_token(self) -> int:
+        """Bytes of routed experts that one token uses."""
+        return self.expert * self.per_token * self.moe_layers
+
+    @property
+    def total(self) -> int:
+        return self.backbone + self.embedding + self.all_experts
+
+    def distinct(self, tokens: int) -> float:
+        """How many of a layer's experts so many tokens use, if they choose evenly: an upper bound."""
+        if not self.experts:
+            return 0.0
+        return self.experts * (1 - (1 - self.per_token / self.experts) ** tokens)
+
+
+def needs_of(config: ModelConfig) -> Needs:
+    """Counted over the published tensors of the text model."""
+    number = SIZES[config.dtype]
+    backbone = embedding = sums = expert_bytes = expert_sums = 0
+    for name, tensor in expected_tensors(config).items():
+        count = math.prod(tensor.shape)
+        if ".mlp.experts." in name:
+            expert_bytes += count * _expert_number(name, number)
+            # Eight 4-bit weights lie in a word of the packed form.
+            expert_sums += count * 8 if name.endswith("weight_packed") else count if name.endswith(".weight") else 0
+        elif name.endswith("embed_tokens.weight") and not config.tie_word_embeddings:
+            embedding += count * number
+        else:
+            backbone += count * number
+            sums += count if len(tensor.shape) > 1 else 0
+    moe_layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
+    experts = config.n_routed_experts if moe_layers else 0
+    every = max(1, experts * moe_layers)
+    return Needs(
+        backbone=backbone,
+        embedding=embedding,
+        backbone_sums=sums,
+        expert=expert_bytes // every,
+        expert_sums=expert_sums // every,
+        experts=experts,
+        per_token=config.num_experts_per_tok if moe_layers else 0,
+        moe_layers=moe_layers,
+        context_token=FLOAT_NUMBER_BYTES * config.cache_width * config.num_hidden_layers,
+    )
+
+
+def _expert_number(name: str, number: int) -> int:
+    """Bytes of one stored number; the shapes that stand beside packed weights are not read."""
+    if name.endswith("weight_shape"):
+        return 0
+    return 4 if name.endswith("weight_packed") else 2 if name.endswith("weight_scale") else number

@@ -1,0 +1,114 @@
+"""From a model's needs and a machine's rates to tokens a second, with the reason.
+
+Decoding one token reads the backbone, and for every layer the experts it chose: from memory those that the cache
+holds, from disk the others. The engine waits for a layer's experts before it computes them, so the times add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from perilune.api.budget import STREAMED_CHUNK, WORK_BYTES
+from perilune.plan.machine import COMMON_GPU_RATE, Machine
+from perilune.plan.needs import Needs
+
+# Share of experts that a recency cache holds → share of uses that it serves: the middle of ten independent reports on
+# models with 256 to 896 experts a layer. A trace of one's own is better (perilune bench cache).
+HIT_CURVE = ((0.0, 0.0), (0.01, 0.035), (0.05, 0.3), (0.1, 0.5), (0.17, 0.65), (0.27, 0.75), (0.55, 0.9), (0.8, 0.98))
+CONTEXT = 8192
+FIRST_PROMPT = 1000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Seconds of one token by what takes them, and what follows. `runs` is False where the model has no room."""
+
+    machine: str
+    runs: bool
+    short: int  # bytes that are missing where it does not run
+    cache_share: float
+    hit_rate: float
+    bytes_read: float  # from disk, for one token
+    disk_seconds: float
+    backbone_seconds: float
+    expert_seconds: float
+    prefill_rate: float
+    first_token: float
+
+    @property
+    def seconds(self) -> float:
+        return self.disk_seconds + self.backbone_seconds + self.expert_seconds
+
+    @property
+    def decode_rate(self) -> float:
+        return 1 / self.seconds if self.runs and self.seconds else 0.0
+
+    @property
+    def bound(self) -> str:
+        parts = {"disk": self.disk_seconds, "memory": self.backbone_seconds + self.expert_seconds}
+        return max(parts, key=lambda name: parts[name])
+
+
+def hit_rate(share: float, curve: Sequence[tuple[float, float]] = HIT_CURVE) -> float:
+    """Between the points of the curve in straight lines; a cache of everything misses nothing."""
+    if share >= 1.0:
+        return 1.0
+    for (a, low), (b, high) in pairwise((*curve, (1.0, 1.0))):
+        if share <= b:
+            return low + (high - low) * (share - a) / (b - a)
+    return 1.0
+
+
+def predict(
+    needs: Needs, machine: Machine, *, even: bool = False, curve: Sequence[tuple[float, float]] = HIT_CURVE
+) -> Prediction:
+    """`even`: experts are chosen evenly, as a model of random weights does; then a cache serves what it holds."""
+    on_gpu = min(needs.backbone, machine.gpu_ram)
+    fixed = needs.backbone - on_gpu + needs.embedding // 8 + WORK_BYTES + CONTEXT * needs.context_token
+    room = machine.ram - fixed + max(0, machine.gpu_ram - needs.backbone)
+    least = needs.expert * needs.per_token
+    share = min(1.0, max(0, room) / needs.all_experts) if needs.all_experts else 1.0
+    hits = share if even else hit_rate(share, curve)
+    read = needs.experts_a_token * (1 - hits)
+    backbone = (needs.backbone - on_gpu) / machine.memory_rate
+    if on_gpu:
+        backbone += on_gpu / machine.gpu_rate
+    chunk = STREAMED_CHUNK
+    distinct = needs.distinct(chunk) * needs.moe_layers * needs.expert
+    sums = needs.backbone_sums / machine.dense_sums
+    sums += needs.per_token * needs.moe_layers * needs.expert_sums / machine.expert_sums
+    # A long chunk passes every layer while the next experts are read.
+    prefill = chunk / max(chunk * sums, distinct * (1 - share) / machine.reading)
+    first = min(FIRST_PROMPT, chunk)
+    first_bytes = needs.distinct(first) * needs.moe_layers * needs.expert * (1 - share)
+    return Prediction(
+        machine=machine.name,
+        runs=room >= least,
+        short=max(0, least - room),
+        cache_share=share,
+        hit_rate=hits,
+        bytes_read=read,
+        disk_seconds=read / machine.reading,
+        backbone_seconds=backbone,
+        expert_seconds=needs.experts_a_token / machine.expert_rate,
+        prefill_rate=prefill,
+        first_token=max(first * sums, first_bytes / machine.reading),
+    )
+
+
+def advice(needs: Needs, machine: Machine) -> tuple[str, float]:
+    """What to buy next, and how many times faster decoding becomes: the best of twice the memory, a second disk, and
+    a GPU for the backbone."""
+    now = predict(needs, machine)
+    wishes = {
+        "twice the memory": replace(machine, ram=2 * machine.ram),
+        "one more disk like the one there is": replace(machine, disks=machine.disks + 1),
+        "a 24 GB GPU for what every token uses": replace(machine, gpu_ram=24 << 30, gpu_rate=COMMON_GPU_RATE),
+    }
+    if not now.runs:
+        return f"{now.short / 2**30:.0f} GiB more memory; without them this model cannot run here", 0.0
+    rates = {name: predict(needs, wish).decode_rate / now.decode_rate for name, wish in wishes.items()}
+    best = max(rates, key=lambda name: rates[name])
+    return best, rates[best]

@@ -1,0 +1,80 @@
+"""A plan as people and programs read it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from perilune.plan.machine import Machine
+from perilune.plan.needs import Needs
+from perilune.plan.predict import Prediction, advice, predict
+
+
+@dataclass(frozen=True)
+class Plan:
+    model: str
+    needs: Needs
+    machine: Machine
+    here: Prediction
+    next_step: str
+    next_gain: float
+    others: list[Prediction]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "needs": {**asdict(self.needs), "total": self.needs.total, "experts_a_token": self.needs.experts_a_token},
+            "machine": asdict(self.machine),
+            "prediction": _row(self.here),
+            "buy_next": {"what": self.next_step, "times_faster": round(self.next_gain, 2)},
+            "other_machines": [_row(other) for other in self.others],
+        }
+
+    def to_text(self) -> Group:
+        n, m, p = self.needs, self.machine, self.here
+        lines = [
+            f"{self.model}: {_gb(n.total)} in all; a token reads {_gb(n.backbone)} that every token uses"
+            + (f" and {_gb(n.experts_a_token)} of experts" if n.experts else ""),
+            f"{m.name}: {_gb(m.ram)} memory, {_gb(m.memory_rate)}/s from it, INT4 experts {_gb(m.expert_rate)}/s, "
+            f"disk {_gb(m.reading)}/s",
+        ]
+        if p.runs:
+            lines += [
+                f"decode: {p.decode_rate:.2f} tokens/s, bound by {p.bound}: {_gb(p.bytes_read)} from disk "
+                f"({p.disk_seconds:.2f} s), every-token weights {p.backbone_seconds:.2f} s, experts "
+                f"{p.expert_seconds:.2f} s",
+                f"cache: {p.cache_share:.0%} of the experts, {p.hit_rate:.0%} of their uses",
+                f"prompts: {p.prefill_rate:.1f} tokens/s; the first token of a reply to 1,000 tokens after "
+                f"{p.first_token:.0f} s",
+                f"buy next: {self.next_step} ({self.next_gain:.1f} times as fast)",
+            ]
+        else:
+            lines.append(f"it cannot run here: {_gb(p.short)} of memory are missing")
+        table = Table(
+            "machine", "tokens/s", "bound by", "cache", "GB read a token", "prompt tokens/s", title="Elsewhere"
+        )
+        for other in self.others:
+            if other.runs:
+                shown = (other.bound, f"{other.cache_share:.0%}", f"{other.bytes_read / 1e9:.1f}")
+                table.add_row(other.machine, f"{other.decode_rate:.2f}", *shown, f"{other.prefill_rate:.0f}")
+            else:
+                table.add_row(other.machine, "–", f"{_gb(other.short)} missing", "", "", "")
+        return Group(*map(Text, lines), Text(), table)
+
+
+def make_plan(model: str, needs: Needs, machine: Machine, others: list[Machine], even: bool = False) -> Plan:
+    what, gain = advice(needs, machine)
+    predictions = [predict(needs, other) for other in others]
+    return Plan(model, needs, machine, predict(needs, machine, even=even), what, gain, predictions)
+
+
+def _row(p: Prediction) -> dict[str, Any]:
+    return {**asdict(p), "seconds_a_token": p.seconds, "tokens_per_second": p.decode_rate, "bound": p.bound}
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,86 @@
+"""The planning workshop: needs counted from a config, predictions by hand, and the command."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from perilune.api.budget import STREAMED_CHUNK
+from perilune.cli.app import app
+from perilune.config import ModelConfig
+from perilune.errors import RequestError
+from perilune.plan.machine import Machine, common_machines, measure_disk, measure_machine
+from perilune.plan.needs import needs_of
+from perilune.plan.predict import advice, hit_rate, predict
+from perilune.presets import preset
+from perilune.synth import synthesize
+from perilune.weights.files import open_checkpoint
+
+MACHINE = Machine("m", 64 << 30, 50e9, 50e9, 1e12, 1e12, 5e9)
+
+
+def test_needs_of_the_published_shape_are_the_published_figures():
+    needs = needs_of(preset("k2.6"))
+    assert needs.expert == 24_772_608 and needs.expert_sums == 44_040_192
+    assert needs.experts_a_token == pytest.approx(11.89e9, rel=1e-3)
+    assert needs.all_experts == pytest.approx(570.8e9, rel=1e-3)
+    assert needs.backbone == pytest.approx(21.1e9, rel=5e-3) and needs.total == pytest.approx(594.2e9, rel=1e-3)
+    assert needs.distinct(64) == pytest.approx(284, abs=1)
+
+
+def test_needs_are_what_a_checkpoint_holds(tmp_path):
+    synthesize("tiny", tmp_path / "m")
+    tensors = open_checkpoint(tmp_path / "m").tensors
+    stored = sum(i.end - i.begin for name, i in tensors.items() if not name.endswith(("weight_shape", "_bias")))
+    assert needs_of(ModelConfig.load(tmp_path / "m")).total == pytest.approx(stored, rel=0.01)
+
+
+def test_a_token_takes_what_its_bytes_take():
+    needs = needs_of(preset("k2.6"))
+    found = predict(needs, MACHINE)
+    assert found.runs and found.bound == "disk"
+    assert found.bytes_read == pytest.approx(needs.experts_a_token * (1 - found.hit_rate))
+    wanted = found.bytes_read / 5e9 + needs.backbone / 50e9 + needs.experts_a_token / 50e9
+    assert found.decode_rate == pytest.approx(1 / wanted)
+    everything = predict(needs, replace(MACHINE, ram=1 << 40))
+    assert everything.bytes_read == 0 and everything.cache_share == 1.0 and everything.bound == "memory"
+    assert predict(needs, MACHINE, even=True).hit_rate == pytest.approx(found.cache_share)
+    assert found.prefill_rate <= STREAMED_CHUNK / (needs.all_experts * (1 - found.cache_share) / 5e9) * 1.01
+
+
+def test_more_of_anything_is_never_slower():
+    needs = needs_of(preset("k2.6"))
+    now = predict(needs, MACHINE).decode_rate
+    for change in ({"ram": 128 << 30}, {"disks": 2}, {"memory_rate": 1e11}, {"gpu_ram": 24 << 30, "gpu_rate": 1e12}):
+        assert predict(needs, replace(MACHINE, **change)).decode_rate > now
+    assert [hit_rate(x / 100) for x in range(101)] == sorted(hit_rate(x / 100) for x in range(101))
+    what, gain = advice(needs, MACHINE)
+    assert what and gain > 1
+
+
+def test_what_cannot_run_says_what_is_missing():
+    small = predict(needs_of(preset("k2.6")), replace(MACHINE, ram=16 << 30))
+    assert not small.runs and 5e9 < small.short < 10e9 and small.decode_rate == 0.0
+    assert "cannot run" in advice(needs_of(preset("k2.6")), replace(MACHINE, ram=16 << 30))[0]
+    assert all(machine.reading > 1e9 for machine in common_machines())
+
+
+def test_the_disk_is_measured_and_nothing_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("perilune.plan.machine.PROBE_BYTES", 96 << 20)
+    found = measure_disk(tmp_path, sizes=(1 << 20,), depths=(1, 2))
+    assert len(found) == 2 and all(rate.rate > 1e6 for rate in found) and not list(tmp_path.iterdir())
+    with pytest.raises(RequestError, match="not a directory"):
+        measure_disk(tmp_path / "none")
+
+
+def test_the_command_measures_and_predicts(tmp_path, monkeypatch):
+    monkeypatch.setattr("perilune.plan.machine.REPEATS", 1)
+    assert measure_machine(tmp_path, disk_rate=1e9).expert_sums > 1e8
+    options = ["plan", "--model", "k2.6", "--ram", "32GiB", "--disk-speed", "7GB"]
+    told = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
+    assert told["machine"]["disk_rate"] == 7e9 and told["prediction"]["tokens_per_second"] > 0
+    assert len(told["other_machines"]) == len(common_machines())
+    shown = CliRunner().invoke(app, options)
+    assert shown.exit_code == 0 and "buy next" in shown.output and "512 GB server" in shown.output
+    assert CliRunner().invoke(app, ["plan", "--ram", "much"]).exit_code == 2
