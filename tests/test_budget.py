@@ -8,6 +8,7 @@ from tiny_models import tiny_transformer, write_model
 from perilune import load
 from perilune.api import budget
 from perilune.api.budget import available_memory, split_memory
+from perilune.bench.stream import bench_stream
 from perilune.config import ModelConfig
 from perilune.errors import RequestError, WeightsError
 from perilune.presets import preset
@@ -83,3 +84,18 @@ def test_a_cgroup_limit_counts(tmp_path, monkeypatch):
 def test_bad_sizes_are_refused(directory):
     with pytest.raises(RequestError, match="16GiB"):
         load(directory, ram="lots")
+
+
+def test_the_stream_bench_counts_what_was_read(directory, monkeypatch):
+    monkeypatch.setattr("perilune.weights.disk_rate.PROBE_BYTES", 48 << 20)
+    monkeypatch.setattr("perilune.weights.disk_rate.READ_BYTES", 1 << 20)
+    checkpoint = open_checkpoint(directory)
+    experts = sum(i.end - i.begin for n, i in checkpoint.tensors.items() if ".mlp.experts." in n)
+    model = load(directory, ram=fixed(directory) + experts * 3 // 4)
+    before = model.experts.stats.copy()
+    told = bench_stream(model, prompt=20, tokens=4)
+    assert told.disk_rate > 0 and 0 <= told.hit_rate <= 1 and told.peak_memory > 1 << 20
+    assert told.prefill_bytes + 4 * told.bytes_a_token <= model.experts.stats.since(before).bytes_read
+    assert "of the disk's bound" in told.to_text() and told.to_dict()["slots"] == model.memory.slots
+    with pytest.raises(RequestError, match="nothing is streamed"):
+        bench_stream(load(directory), prompt=20, tokens=4)

@@ -10,11 +10,12 @@ from perilune.api.budget import STREAMED_CHUNK
 from perilune.cli.app import app
 from perilune.config import ModelConfig
 from perilune.errors import RequestError
-from perilune.plan.machine import Machine, common_machines, measure_disk, measure_machine
+from perilune.plan.machine import Machine, common_machines, measure_machine
 from perilune.plan.needs import needs_of
 from perilune.plan.predict import advice, hit_rate, predict
 from perilune.presets import preset
 from perilune.synth import synthesize
+from perilune.weights.disk_rate import measure_disk
 from perilune.weights.files import open_checkpoint
 
 MACHINE = Machine("m", 64 << 30, 50e9, 50e9, 1e12, 1e12, 5e9)
@@ -67,7 +68,7 @@ def test_what_cannot_run_says_what_is_missing():
 
 
 def test_the_disk_is_measured_and_nothing_is_left_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("perilune.plan.machine.PROBE_BYTES", 96 << 20)
+    monkeypatch.setattr("perilune.weights.disk_rate.PROBE_BYTES", 96 << 20)
     found = measure_disk(tmp_path, sizes=(1 << 20,), depths=(1, 2))
     assert len(found) == 2 and all(rate.rate > 1e6 for rate in found) and not list(tmp_path.iterdir())
     with pytest.raises(RequestError, match="not a directory"):

@@ -7,9 +7,7 @@ same sizes: what the chunk memory is compared with.
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ import torch
 
 from perilune.api.model import Model, load
 from perilune.api.reading import Reading
-from perilune.bench.machine import describe
+from perilune.bench.machine import describe, peak_memory
 from perilune.bench.speed import read_prompt
 from perilune.config import ModelConfig
 from perilune.engine.reading import Reader
@@ -135,7 +133,7 @@ def _long_row(model: Model, length: int) -> LongRow:
             store_mb=store.nbytes / 1e6,
             reopen_seconds=reopen_seconds,
             reopen_first_token=reopen_first,
-            peak_mb=_peak_mb(),
+            peak_mb=peak_memory() / 1e6,
         )
 
 
@@ -180,10 +178,4 @@ def _full_row(config: ModelConfig, length: int) -> FullRow:
         began = time.perf_counter()
         state = read_prompt(runner, ids)
         seconds = time.perf_counter() - began
-        return FullRow(length, seconds, length / seconds, state.nbytes / 1e6, _peak_mb())
-
-
-def _peak_mb() -> float:
-    """The highest resident memory of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+        return FullRow(length, seconds, length / seconds, state.nbytes / 1e6, peak_memory() / 1e6)

@@ -63,17 +63,17 @@ class Result:
 
 def bench_prefill(model: Model, *, prompt: int, repeats: int) -> Result:
     """Reading a prompt of random ids, from an empty state, in the engine's own chunks."""
-    _check(model, prompt=prompt, repeats=repeats)
-    runner, ids = model.engine.runner, _random_ids(model.config, prompt)
+    check(model, prompt=prompt, repeats=repeats)
+    runner, ids = model.engine.runner, random_ids(model.config, prompt)
     seconds = _measure(lambda: read_prompt(runner, ids), repeats)
     return _result(model, "prefill", prompt, prompt, 1, [prompt / s for s in seconds])
 
 
 def bench_decode(model: Model, *, tokens: int, prompt: int, batch: int, repeats: int) -> Result:
     """Writing greedily after a prompt: the network and the choice, without text or scheduling."""
-    _check(model, prompt=prompt, repeats=repeats, tokens=tokens, batch=batch)
+    check(model, prompt=prompt, repeats=repeats, tokens=tokens, batch=batch)
     runner = model.engine.runner
-    prompts = [read_prompt(runner, _random_ids(model.config, prompt, seed)) for seed in range(batch)]
+    prompts = [read_prompt(runner, random_ids(model.config, prompt, seed)) for seed in range(batch)]
 
     def write() -> None:
         states = [state.fork() for state in prompts]
@@ -146,12 +146,12 @@ def _int4_mode(model: Model) -> str | None:
     return modes.pop() if modes else None
 
 
-def _random_ids(config: ModelConfig, count: int, seed: int = 0) -> list[int]:
+def random_ids(config: ModelConfig, count: int, seed: int = 0) -> list[int]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, config.vocab_size, (count,), generator=generator).tolist()
 
 
-def _check(model: Model, *, prompt: int, repeats: int, tokens: int = 1, batch: int = 1) -> None:
+def check(model: Model, *, prompt: int, repeats: int, tokens: int = 1, batch: int = 1) -> None:
     limits = {
         "prompt": (prompt, MAX_TOKENS),
         "tokens": (tokens, MAX_TOKENS),

@@ -1,4 +1,4 @@
-"""`perilune bench decode|prefill|read|cache`: options in, a table or JSON out."""
+"""`perilune bench decode|prefill|read|stream|cache`: options in, a table or JSON out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from perilune.cli import options as opt
 if TYPE_CHECKING:
     from perilune.bench.long import LongResult
     from perilune.bench.speed import Result
+    from perilune.bench.stream import StreamResult
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
@@ -34,6 +35,22 @@ def decode(
 
     opened = opt.open_model(model, None, threads, int4)
     _print(bench_decode(opened, tokens=tokens, prompt=prompt, batch=batch, repeats=repeats), json)
+
+
+@bench_app.command()
+def stream(
+    ram: Annotated[str, typer.Option("--ram", help="Memory the model may take, less than it needs.")],
+    model: opt.ModelOption = "nano",
+    prompt: Annotated[int, typer.Option("--prompt", help="Tokens to read first.")] = 128,
+    tokens: Annotated[int, typer.Option("--tokens", help="Tokens to write.")] = 32,
+    threads: opt.ThreadsOption = None,
+    int4: opt.Int4Option = opt.INT4_DEFAULT,
+    json: opt.JsonOption = False,
+) -> None:
+    """Reading and writing with experts from disk, against what the disk allows."""
+    from perilune.bench.stream import bench_stream
+
+    _print(bench_stream(opt.open_model(model, ram, threads, int4), prompt=prompt, tokens=tokens), json)
 
 
 @bench_app.command()
@@ -98,7 +115,7 @@ def _lengths(text: str) -> list[int]:
     return list(parse_lengths(text)) if text else []
 
 
-def _print(result: Result | LongResult, json: bool) -> None:
+def _print(result: Result | LongResult | StreamResult, json: bool) -> None:
     from perilune.cli.output import print_json
 
     if json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -93,7 +92,7 @@ def footer(usage: Usage, finish_reason: str | None, streamed: StoreStats | None 
 def streaming(model: Model) -> Callable[[], StoreStats | None]:
     """Called later: what the model's expert store has done since now; None where experts are in memory."""
     store = model.experts
-    before = None if store is None else replace(store.stats)
+    before = None if store is None else store.stats.copy()
     return lambda: None if store is None or before is None else store.stats.since(before)
 
 

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +72,9 @@ class StoreStats:
     @property
     def hit_rate(self) -> float:
         return self.hits / max(1, self.hits + self.misses)
+
+    def copy(self) -> StoreStats:
+        return replace(self)
 
     def since(self, before: StoreStats) -> StoreStats:
         return StoreStats(**{f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)})

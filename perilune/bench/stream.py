@@ -1,0 +1,114 @@
+"""`perilune bench stream`: a model whose experts come from disk, against what the disk allows.
+
+The disk is measured in the same run, before and after, by reads of the size of an expert out of the model's own
+shards. The bound of decoding is the time in which the disk gives the bytes that were read; the share of it that is
+reached says how much of the rest (waiting, computing) was not hidden behind reading.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from perilune.api.model import Model
+from perilune.bench.machine import describe, peak_memory
+from perilune.bench.speed import check, random_ids, read_prompt
+from perilune.errors import RequestError
+from perilune.weights.disk_rate import READ_BYTES, measure_disk
+from perilune.weights.experts import ExpertStore, StoreStats
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """Rates a second; bytes are of routed experts. `disk_share` is the part of the disk's bound that was reached."""
+
+    memory: str
+    slots: int
+    experts: int
+    prompt: int
+    tokens: int
+    disk_rate: float
+    prefill_rate: float
+    prefill_bytes: int
+    prefill_disk_share: float
+    decode_rate: float
+    hit_rate: float
+    read_ahead_used: float  # of what was read ahead, the part that was wanted
+    bytes_a_token: float
+    disk_share: float
+    waited_share: float  # of the time of decoding in which nothing could be computed
+    peak_memory: int
+    machine: dict[str, Any] = field(default_factory=describe)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_text(self) -> str:
+        return "\n".join(
+            (
+                self.memory,
+                f"disk: {self.disk_rate / 1e9:.2f} GB/s by reads of {READ_BYTES >> 20} MiB",
+                f"prefill of {self.prompt:,} tokens: {self.prefill_rate:.2f} tokens/s, "
+                f"{self.prefill_bytes / 1e9:.2f} GB read, {self.prefill_disk_share:.0%} of the disk's bound",
+                f"decode of {self.tokens:,} tokens: {self.decode_rate:.3f} tokens/s, hits {self.hit_rate:.1%}, "
+                f"{self.bytes_a_token / 1e9:.3f} GB read a token, {self.disk_share:.0%} of the disk's bound, "
+                f"{self.waited_share:.0%} of the time waiting, {self.read_ahead_used:.0%} of what was read ahead used",
+                f"peak memory {self.peak_memory / 2**30:.2f} GiB",
+            )
+        )
+
+
+def bench_stream(model: Model, *, prompt: int, tokens: int) -> StreamResult:
+    """One prompt of random ids and greedy decoding after it, which also settles the cache. Random ids say nothing
+    about the hit rate of real text."""
+    check(model, prompt=prompt, repeats=1, tokens=2 * tokens)
+    store, directory = model.experts, model.directory
+    if store is None or directory is None or model.memory is None:
+        raise RequestError("nothing is streamed: give --ram less than the model takes")
+    runner = model.engine.runner
+    first_rate = _disk_rate(directory)
+    # Kernels are compiled by a first token that is not counted.
+    warm = runner.new_state()
+    runner.prefill([1], warm)
+    runner.decode([1], [warm])
+    state, read_seconds, read = _timed(store, lambda: read_prompt(runner, random_ids(model.config, prompt)))
+    ids = [1]
+
+    def write() -> None:
+        for _ in range(tokens):
+            ids[0] = int(torch.from_numpy(runner.decode(ids, [state])).argmax())
+
+    _timed(store, write)
+    _, seconds, written = _timed(store, write)
+    rate = (first_rate + _disk_rate(directory)) / 2
+    return StreamResult(
+        memory=str(model.memory),
+        slots=len(store.slots),
+        experts=store.experts,
+        prompt=prompt,
+        tokens=tokens,
+        disk_rate=rate,
+        prefill_rate=prompt / read_seconds,
+        prefill_bytes=read.bytes_read,
+        prefill_disk_share=read.bytes_read / rate / read_seconds,
+        decode_rate=tokens / seconds,
+        hit_rate=written.hit_rate,
+        read_ahead_used=written.ahead_used / max(1, written.ahead),
+        bytes_a_token=written.bytes_read / tokens,
+        disk_share=written.bytes_read / rate / seconds,
+        waited_share=written.waited / seconds,
+        peak_memory=peak_memory(),
+    )
+
+
+def _disk_rate(directory: Any) -> float:
+    return max(rate.rate for rate in measure_disk(directory, sizes=(READ_BYTES,)))
+
+
+def _timed(store: ExpertStore, work: Any) -> tuple[Any, float, StoreStats]:
+    before, begin = store.stats.copy(), time.perf_counter()
+    done = work()
+    return done, time.perf_counter() - begin, store.stats.since(before)
