@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from perilune.engine.cache import PrefixCache
+from perilune.engine.engine import Engine
 from perilune.engine.runner import Runner
+from perilune.engine.types import Request, SamplingParams
 from perilune.errors import WeightsError
 from perilune.model import streamed
 from perilune.model.checkpoint import expert_store, load_transformer
@@ -143,3 +146,44 @@ def test_a_closed_store_has_no_threads_left(directory):
     opened = threading.active_count()
     expert_store(model).close()
     assert threading.active_count() < opened and threading.active_count() <= before + 6
+
+
+def requests():
+    rng = np.random.default_rng(4)
+    params = SamplingParams(temperature=0.0, max_tokens=5)
+    return [Request(tuple(rng.integers(0, 512, length).tolist()), params) for length in (40, 9, 70, 3)]
+
+
+def replies(model, **options):
+    engine = Engine(model, prefix_cache=PrefixCache(0, 0), **options)
+    sequences = [engine.submit(request) for request in requests()]
+    while engine.has_work:
+        engine.step()
+    return [(s.ids, s.error and str(s.error)) for s in sequences]
+
+
+@pytest.mark.parametrize("piece", [16, 512])
+def test_prompts_read_together_read_each_expert_once_and_say_the_same(directory, monkeypatch, piece):
+    monkeypatch.setattr("perilune.model.model.PIECE", piece)
+    wanted = [replies_alone(load_transformer(directory), request) for request in requests()]
+    model = load_transformer(directory, expert_cache=slots(directory, 3))
+    assert [ids for ids, _ in replies(model, prefill_chunk=4096)] == wanted
+    store, layers = expert_store(model), sum(model.config.is_moe_layer(i) for i in range(len(model.blocks)))
+    before = store.stats.copy()
+    chunks = [(request.prompt_ids, Runner(model).new_state()) for request in requests()]
+    Runner(model).prefill_together(chunks)
+    assert store.stats.since(before).misses <= layers * model.config.n_routed_experts
+
+
+def replies_alone(model, request):
+    engine = Engine(model, prefix_cache=PrefixCache(0, 0), prefill_chunk=4096)
+    sequence = engine.submit(request)
+    list(engine.follow(sequence))
+    return sequence.ids
+
+
+def test_a_fault_while_reading_together_is_of_those_it_concerns(directory, monkeypatch):
+    model = load_transformer(directory, expert_cache=slots(directory, 3))
+    wanted = replies(model, prefill_chunk=4096)
+    monkeypatch.setattr(Runner, "prefill_together", lambda *_: 1 / 0)
+    assert replies(model, prefill_chunk=4096) == wanted

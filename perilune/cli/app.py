@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from perilune.cli import options as opt
 from perilune.cli.ask import ask
+from perilune.cli.batch import batch
 from perilune.cli.bench import bench_app
 from perilune.cli.demo import demo
 from perilune.cli.models import show, synth
@@ -45,6 +46,7 @@ app = typer.Typer(
     help="Run, own and understand a Kimi-K2.6-class model on your own machine.",
 )
 app.command()(ask)
+app.command()(batch)
 app.command()(demo)
 app.command()(plan)
 app.command()(show)

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Generator
 
+import numpy as np
+
 from perilune.engine.cache import PrefixCache
 from perilune.engine.runner import PREFILL_CHUNK, Runner
 from perilune.engine.sample import Sampler
@@ -101,8 +103,7 @@ class Engine:
                 for sequence in self.scheduler.admit():
                     self._attach_state(sequence)
                 self._decode(self.scheduler.writers())
-                for sequence in self.scheduler.readers(self.runner.prefill_chunk, self._chunk_of):
-                    self._prefill(sequence)
+                self._prefill_all(self.scheduler.readers(self.runner.prefill_chunk, self._chunk_of))
             finally:
                 self._stepping = False
                 while self._leaving:
@@ -136,11 +137,33 @@ class Engine:
     def _chunk_of(self, sequence: Sequence) -> int:
         return self.runner.chunk_size(sequence.prefilled, sequence.prompt_length)
 
-    def _prefill(self, sequence: Sequence) -> None:
-        state, size = _state(sequence), self._chunk_of(sequence)
+    def _prefill_all(self, sequences: list[Sequence]) -> None:
+        if len(sequences) < 2 or not self.runner.reads_together:
+            for sequence in sequences:
+                self._prefill(sequence)
+            return
         began = time.perf_counter()
         try:
-            logits_V = self.runner.prefill(sequence.ids[state.length : state.length + size], state)
+            made = self.runner.prefill_together([(self._chunk_ids(s), _state(s)) for s in sequences])
+        except Exception:  # run them alone to find whose fault it was
+            for sequence in sequences:
+                self._prefill(sequence)
+            return
+        for sequence, logits_V in zip(sequences, made, strict=True):
+            self._prefill(sequence, logits_V)
+            sequence.prefill_seconds += time.perf_counter() - began
+
+    def _chunk_ids(self, sequence: Sequence) -> list[int]:
+        start = _state(sequence).length
+        return sequence.ids[start : start + self._chunk_of(sequence)]
+
+    def _prefill(self, sequence: Sequence, logits_V: np.ndarray | None = None) -> None:
+        """Reads the next chunk of a prompt; `logits` are given where that has been done with others."""
+        state = _state(sequence)
+        began = time.perf_counter()
+        try:
+            if logits_V is None:
+                logits_V = self.runner.prefill(self._chunk_ids(sequence), state)
             sequence.prefilled = state.length
             self._keep_border(sequence, state)
             if not sequence.reads_prompt:

@@ -52,6 +52,18 @@ class Runner:
         """Reads one chunk into the state; the logits [V] after its last token."""
         return self.extend(ids, state)[-1].numpy()
 
+    @property
+    def reads_together(self) -> bool:
+        """Whether prompts gain by being read at the same time: they do where their experts come from disk."""
+        return self.model.fused is not None and bool(self.model.fused.streamed)
+
+    def prefill_together(self, chunks: list[tuple[Seq[int], SequenceState]]) -> list[np.ndarray]:
+        """`prefill` of several sequences: the same logits, every expert read once. No state moves where it fails."""
+        made = self.model.extend_together([(torch.tensor(ids, dtype=torch.int64), state) for ids, state in chunks])
+        for ids, state in chunks:
+            state.advance(len(ids))
+        return [logits_1V[-1].numpy() for logits_1V in made]
+
     def decode(self, ids: Seq[int], states: list[SequenceState]) -> np.ndarray:
         """One token of each sequence; the logits [B, V] after it."""
         if self.model.memory is not None:

@@ -64,6 +64,13 @@ class Block(nn.Module):
     def feed_forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.post_attention_layernorm(x))
 
+    def feed_forward_together(self, parts: list[Tensor]) -> list[Tensor]:
+        """`feed_forward` of several pieces [T, D], which share what they need of the routed experts."""
+        if not isinstance(self.mlp, MoE):
+            return [self.feed_forward(x_TD) for x_TD in parts]
+        made = self.mlp.together([self.post_attention_layernorm(x_TD) for x_TD in parts])
+        return [x_TD + y_TD for x_TD, y_TD in zip(parts, made, strict=True)]
+
     def forward(self, x_BTD: Tensor, packing: Packing) -> Tensor:
         """Whole sequences; packed rows come end to end as one."""
         normed = self.input_layernorm(x_BTD)
@@ -201,21 +208,31 @@ class Transformer(nn.Module):
         states = [b.self_attn.new_state() if isinstance(b.self_attn, KimiDeltaAttention) else None for b in self.blocks]
         return SequenceState(len(self.blocks), self.config.cache_width, deltas=states)
 
-    @torch.inference_mode()
     def extend(self, ids_T: Tensor, state: SequenceState, last_only: bool = True) -> Tensor:
         """Read the next chunk of one sequence into its state; logits [1 or T, V]. The caller advances the state."""
-        start, end = state.length, state.length + ids_T.shape[0]
-        state.reserve(ids_T.shape[0])
-        cos_TP, sin_TP = self.rotary.up_to(end)
-        pieces = [(at, min(at + PIECE, end)) for at in range(start, end, PIECE)]
-        x_TD = self.embed(ids_T)
+        return self.extend_together([(ids_T, state)], last_only)[0]
+
+    @torch.inference_mode()
+    def extend_together(self, chunks: list[tuple[Tensor, SequenceState]], last_only: bool = True) -> list[Tensor]:
+        """`extend` of several sequences, layer by layer, with the same bits: an expert that any of their tokens needs,
+        and that perhaps lies on disk, is gone through once for all."""
+        pieces, xs = [], []
+        for ids_T, state in chunks:
+            state.reserve(ids_T.shape[0])
+            for part_T in ids_T.split(PIECE):
+                start = state.length + sum(len(x) for x, piece in zip(xs, pieces, strict=True) if piece[0] is state)
+                pieces.append((state, start, start + len(part_T)))
+                xs.append(self.embed(part_T))
+        cos_TP, sin_TP = self.rotary.up_to(max(end for _, _, end in pieces))
         for i, block in enumerate(self.blocks):
-            parts = zip(x_TD.split(PIECE), pieces, strict=True)
-            made = [block.extend(x, cos_TP[a:b], sin_TP[a:b], state, i, a) for x, (a, b) in parts]
-            # Routed experts see all tokens together: each is needed, and perhaps read from disk, only once.
-            made = [torch.cat(made)] if isinstance(block.mlp, MoE) else made
-            x_TD = torch.cat([block.feed_forward(x) for x in made])
-        return self.logits(x_TD[-1:] if last_only else x_TD)
+            parts = zip(xs, pieces, strict=True)
+            xs = [block.extend(x, cos_TP[a:b], sin_TP[a:b], state, i, a) for x, (state, a, b) in parts]
+            xs = block.feed_forward_together(xs)
+        made = []
+        for _, state in chunks:
+            x_TD = torch.cat([x for x, piece in zip(xs, pieces, strict=True) if piece[0] is state])
+            made.append(self.logits(x_TD[-1:] if last_only else x_TD))
+        return made
 
     @torch.inference_mode()
     def decode(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:

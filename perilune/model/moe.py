@@ -7,7 +7,7 @@ Source: DeepSeek-V3 (arXiv 2412.19437), section 2.1.2; published topk_method `no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -141,12 +141,23 @@ class MoE(nn.Module):
         self.observe: Callable[[Tensor, Tensor], None] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        x_TD = x.reshape(-1, x.shape[-1])
-        routing = self.gate(x_TD)
-        self.last_routing = routing
+        return self.together([x.reshape(-1, x.shape[-1])])[0].view(x.shape)
+
+    def together(self, parts: list[Tensor]) -> list[Tensor]:
+        """Several pieces [T, D]: each as it would be alone, but an expert that many need is gone through once."""
+        routings = [self.gate(x_TD) for x_TD in parts]
+        self.last_routing = routings[-1]
         if self.observe is not None:
-            self.observe(routing.ids_TK, routing.weights_TK)
-        out_TD = self.experts(x_TD, routing)
-        if self.shared_experts is not None:
-            out_TD = out_TD + self.shared_experts(x_TD)
-        return out_TD.view(x.shape)
+            for routing in routings:
+                self.observe(routing.ids_TK, routing.weights_TK)
+        made = list(self._routed(parts, routings))
+        if self.shared_experts is None:
+            return made
+        return [out_TD + self.shared_experts(x_TD) for out_TD, x_TD in zip(made, parts, strict=True)]
+
+    def _routed(self, parts: list[Tensor], routings: list[Routing]) -> Sequence[Tensor]:
+        if len(parts) == 1:
+            return (self.experts(parts[0], routings[0]),)
+        columns = zip(*((r.ids_TK, r.weights_TK, r.scores_TE) for r in routings), strict=True)
+        whole = Routing(*(torch.cat(column) for column in columns))
+        return self.experts(torch.cat(parts), whole).split([len(part) for part in parts])

@@ -1,0 +1,236 @@
+"""Many conversations from a file, answered together: JSON lines in the shape of OpenAI's batch files, in and out.
+
+Answers are written as they are finished, one line each, so a run that is stopped or killed goes on where it was. An
+answer does not depend on what else was in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perilune.errors import PeriluneError, RequestError
+from perilune.fields import show_value
+
+if TYPE_CHECKING:
+    from perilune.api.model import Model
+    from perilune.api.streams import ChatReply
+
+URL = "/v1/chat/completions"
+MAX_LINE_BYTES = 64 << 20
+MAX_LINES = 1_000_000
+MAX_ID = 512
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
+PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
+IGNORED = ("model", "user", "metadata", "stream", "store", "n")
+
+OnDone = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Line:
+    custom_id: str
+    body: Mapping[str, Any]
+
+
+@dataclass
+class BatchResult:
+    """Counts of lines: those answered before, answered now, and refused."""
+
+    before: int = 0
+    answered: int = 0
+    failed: int = 0
+    left: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+def read_lines(path: Path) -> list[Line]:
+    """All requests of a batch file; raises RequestError with the number of the first line that is none."""
+    lines: list[Line] = []
+    seen: set[str] = set()
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(_raw_lines(file, path), 1):
+                if raw.strip():
+                    lines.append(_parse(raw, f"{path.name}, line {number}"))
+                    if lines[-1].custom_id in seen:
+                        raise RequestError(
+                            f"{path.name}, line {number}: custom_id {show_value(lines[-1].custom_id)} came before"
+                        )
+                    seen.add(lines[-1].custom_id)
+    except OSError as error:
+        raise RequestError(f"the batch file cannot be read: {error}") from error
+    if not lines:
+        raise RequestError(f"{path.name} holds no requests")
+    return lines
+
+
+def _raw_lines(file: Any, path: Path) -> Iterator[bytes]:
+    for number in range(1, MAX_LINES + 2):
+        raw = file.readline(MAX_LINE_BYTES + 1)
+        if not raw:
+            return
+        if len(raw) > MAX_LINE_BYTES:
+            raise RequestError(f"{path.name}, line {number} is longer than {MAX_LINE_BYTES >> 20} MiB")
+        yield raw
+    raise RequestError(f"{path.name} holds more than {MAX_LINES:,} lines")
+
+
+def _parse(raw: bytes, where: str) -> Line:
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{where} is not JSON: {show_value(str(error))}") from None
+    if not isinstance(found, dict):
+        raise RequestError(f"{where} is not a JSON object")
+    name, body = found.get("custom_id"), found.get("body")
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_ID:
+        raise RequestError(f"{where}: custom_id must be a text of 1 to {MAX_ID} characters, got {show_value(name)}")
+    if found.get("url", URL) != URL or found.get("method", "POST") != "POST":
+        raise RequestError(f"{where}: only POST {URL} is answered")
+    if not isinstance(body, dict):
+        raise RequestError(f"{where}: body must be an object with messages")
+    return Line(name, body)
+
+
+def answered_before(out: Path) -> set[str]:
+    """Which requests an earlier run has answered. What it left unfinished, or could not answer, is taken out."""
+    if not out.exists():
+        return set()
+    kept, names = [], set()
+    with out.open("rb") as file:
+        for raw in _raw_lines(file, out):
+            if not raw.endswith(b"\n"):
+                continue  # a run was killed while it wrote this
+            try:
+                found = json.loads(raw)
+                name, error = found["custom_id"], found["error"]
+            except (ValueError, RecursionError, KeyError, TypeError):
+                raise RequestError(f"{out} is not the output of a batch; name another file") from None
+            if error is None and isinstance(name, str):
+                kept.append(raw)
+                names.add(name)
+    part = out.with_name(out.name + ".part")
+    with part.open("wb") as file:
+        file.writelines(kept)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(out)
+    return names
+
+
+def run_batch(
+    model: Model, lines: list[Line], out: Path, *, together: int, on_done: OnDone | None = None
+) -> BatchResult:
+    """Answers every line that `out` does not answer yet, `together` at a time. Ctrl-C writes nothing half."""
+    if not 1 <= together <= model.engine.scheduler.max_batch:
+        raise RequestError(f"together must be from 1 to {model.engine.scheduler.max_batch}, got {together}")
+    try:
+        before = answered_before(out)
+        file = out.open("ab")
+    except OSError as error:
+        raise RequestError(f"{out} cannot be written: {error}") from error
+    todo = [line for line in lines if line.custom_id not in before]
+    result = BatchResult(before=len(lines) - len(todo), left=len(todo))
+    stopping = threading.Event()
+    waiting, running = iter(todo), {}
+    with file, ThreadPoolExecutor(together) as team:
+        try:
+            while True:
+                while len(running) < together and (line := next(waiting, None)):
+                    running[team.submit(_answer, model, line, stopping)] = line
+                if not running:
+                    return result
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    _write(file, running.pop(future), future, result)
+                    if on_done:
+                        on_done(len(lines) - result.left, len(lines))
+        finally:
+            stopping.set()
+
+
+def _answer(model: Model, line: Line, stopping: threading.Event) -> ChatReply:
+    options = _options(line.body)
+    with model.stream(**options) as stream:
+        for _ in stream:
+            if stopping.is_set():
+                break
+        return stream.reply
+
+
+def _options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request asks for, as options of Model.stream."""
+    known = (
+        *SAMPLING,
+        *PENALTIES,
+        *IGNORED,
+        "messages",
+        "tools",
+        "max_completion_tokens",
+        "thinking",
+        "chat_template_kwargs",
+    )
+    if unknown := sorted(set(body) - set(known)):
+        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(known))}")
+    if body.get("n", 1) != 1:
+        raise RequestError("n must be 1: send a line for each answer")
+    options = {name: body[name] for name in (*SAMPLING, *PENALTIES) if body.get(name) is not None}
+    if body.get("max_completion_tokens") is not None:
+        options["max_tokens"] = body["max_completion_tokens"]
+    thinking, template = body.get("thinking"), body.get("chat_template_kwargs")
+    if isinstance(template, dict) and isinstance(template.get("thinking"), bool):
+        options["thinking"] = template["thinking"]
+    if isinstance(thinking, dict) and thinking.get("type") in ("enabled", "disabled"):
+        options["thinking"] = thinking["type"] == "enabled"
+    return {"messages": body.get("messages"), "tools": body.get("tools"), **options}
+
+
+def _write(file: Any, line: Line, future: Future[ChatReply], result: BatchResult) -> None:
+    answer: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": line.custom_id}
+    try:
+        reply = future.result()
+    except PeriluneError as error:
+        result.failed += 1
+        result.errors.append(f"{line.custom_id}: {error}")
+        answer |= {"response": None, "error": {"code": type(error).__name__, "message": str(error)}}
+    else:
+        result.answered += 1
+        result.prompt_tokens += reply.usage.prompt_tokens
+        result.completion_tokens += reply.usage.completion_tokens
+        body = _completion(reply, str(line.body.get("model", "")))
+        answer |= {"response": {"status_code": 200, "request_id": answer["id"], "body": body}, "error": None}
+    result.left -= 1
+    file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+    file.flush()
+
+
+def _completion(reply: ChatReply, model: str) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.content}
+    if reply.reasoning:
+        message["reasoning_content"] = reply.reasoning
+    if reply.tool_calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in reply.tool_calls
+        ]
+    usage = reply.usage
+    return {
+        "object": "chat.completion",
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        },
+    }
