@@ -13,7 +13,7 @@ from perilune.config import ModelConfig
 from perilune.errors import RequestError, WeightsError
 from perilune.presets import preset
 from perilune.synth import synthesize
-from perilune.weights.experts import slot_bytes
+from perilune.weights.expert_layout import slot_bytes
 from perilune.weights.files import open_checkpoint
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from perilune.config import ModelConfig
 from perilune.engine.cache import PrefixCache
 from perilune.errors import RequestError, WeightsError
-from perilune.weights.experts import slot_bytes
+from perilune.weights.expert_layout import slot_bytes
 from perilune.weights.files import Checkpoint
 
-WORK_BYTES = 640 << 20  # Python, torch and the kernels
+WORK_BYTES = 512 << 20  # Python, torch and the kernels
 STREAMED_CHUNK = 4096  # tokens of a prompt that go through each layer together
-CHUNK_FLOATS = 16  # of a hidden width, for each token of a chunk: the stream, its norm, queries and outputs
+CHUNK_WIDTHS = 7  # hidden widths of floats for each token of a chunk: the stream, its norm, outputs, their sums
 CONTEXT_TOKENS = 8192
 AUTO_SHARE = 0.9
 CGROUP_FILES = (
@@ -86,7 +86,9 @@ def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int) -> Me
     moe_layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
     if not config.tie_word_embeddings:
         backbone -= embedding * 7 // 8  # a prompt touches few rows of it, though whole pages around each
-    work = WORK_BYTES + STREAMED_CHUNK * config.hidden_size * 4 * CHUNK_FLOATS
+    # Keys and values, padded to the width of keys, are expanded for all tokens that a piece of the chunk attends to.
+    expanded = 2 * config.num_attention_heads * (config.qk_nope_head_dim + config.qk_rope_head_dim)
+    work = WORK_BYTES + STREAMED_CHUNK * 4 * (CHUNK_WIDTHS * config.hidden_size + expanded)
     token = 4 * config.cache_width * config.num_hidden_layers
     context = 2 * token * min(CONTEXT_TOKENS, config.max_position_embeddings)
     fixed = backbone + work + context

@@ -1,9 +1,8 @@
-"""The expert store: where every routed expert lies on disk, and a cache of those that were used last.
+"""The expert store: a cache of the routed experts that were used last, filled from the published shards.
 
-An expert's six tensors (packed weights and scales of gate, up and down) are read as they lie in the published shards,
-in one piece where they are neighbours, into one slot of a pool whose size is the budget. Slots are given to whoever
-was not used for the longest time. Nothing here decides what is computed: for every size of the pool, with or without
-reading ahead, the same bytes reach the kernels.
+An expert is read as it lies there (expert_layout.py) into one slot of a pool whose size is the budget. A slot is given
+away when its expert was not used for the longest time. Nothing here decides what is computed: for every size of the
+pool, with or without reading ahead, the same bytes reach the kernels.
 """
 
 from __future__ import annotations
@@ -15,39 +14,18 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, fields, replace
-from typing import NamedTuple
 
 import numpy as np
 
 from perilune.config import ModelConfig
 from perilune.errors import WeightsError
-from perilune.weights.direct import BLOCK, DirectFile, Readers
+from perilune.weights.direct import DirectFile, Readers
+from perilune.weights.expert_layout import Record, record_of, slot_bytes
 from perilune.weights.files import Checkpoint
-from perilune.weights.names import PROJECTIONS, expert_prefix
 
-GAP = BLOCK  # tensors closer than this are read in one piece
 READERS = 6
-PARTS = ("weight_packed", "weight_scale")
 
 Key = tuple[int, int]  # layer, expert
-
-
-class Piece(NamedTuple):
-    """Whole blocks of a shard, and where in the slot they go."""
-
-    shard: str
-    begin: int
-    size: int
-    at: int
-
-
-@dataclass(frozen=True)
-class Record:
-    """Where an expert lies: pieces to read, and where its six tensors are within the slot."""
-
-    pieces: tuple[Piece, ...]
-    tensors: tuple[int, ...]
-    size: int
 
 
 @dataclass
@@ -78,37 +56,6 @@ class StoreStats:
 
     def since(self, before: StoreStats) -> StoreStats:
         return StoreStats(**{f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)})
-
-
-def record_of(checkpoint: Checkpoint, config: ModelConfig, layer: int, expert: int) -> Record:
-    """Tensors that are neighbours in a shard share a piece; every piece is whole blocks."""
-    prefixes = [expert_prefix(config, layer, expert, projection) for projection in PROJECTIONS]
-    infos = [checkpoint.info(prefix + part) for prefix in prefixes for part in PARTS]
-    runs: list[list[int]] = []
-    order = sorted(range(len(infos)), key=lambda i: (infos[i].shard, infos[i].begin))
-    for i in order:
-        before = infos[runs[-1][-1]] if runs else None
-        if before and before.shard == infos[i].shard and infos[i].begin - before.end <= GAP:
-            runs[-1].append(i)
-        else:
-            runs.append([i])
-    pieces, tensors, at = [], [0] * len(infos), 0
-    for run in runs:
-        first = infos[run[0]]
-        begin, end = first.begin // BLOCK * BLOCK, -(-infos[run[-1]].end // BLOCK) * BLOCK
-        pieces.append(Piece(first.shard, begin, end - begin, at))
-        for i in run:
-            tensors[i] = at + infos[i].begin - begin
-        at += end - begin
-    return Record(tuple(pieces), tuple(tensors), at)
-
-
-def slot_bytes(checkpoint: Checkpoint, config: ModelConfig) -> int:
-    """The room of one expert, whichever it is and however its tensors lie."""
-    layer = next(i for i in range(config.num_hidden_layers) if config.is_moe_layer(i))
-    prefixes = [expert_prefix(config, layer, 0, projection) for projection in PROJECTIONS]
-    sizes = [info.end - info.begin for p in prefixes for info in (checkpoint.info(p + part) for part in PARTS)]
-    return sum(-(-size // BLOCK) * BLOCK for size in sizes) + len(sizes) * 2 * BLOCK
 
 
 class ExpertStore:
