@@ -91,7 +91,9 @@ class LayerWeights:
 
 
 @fused
-def _close(sync, phase, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, work):
+def _close(
+    sync, phase, opened, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, which, work
+):
     """What follows the opened feed-forward of a layer: its down product, or the chosen experts."""
     if m[steps.TABLE] == 0:
         b, width, inner = d[steps.B], d[steps.D], m[steps.INNER]
@@ -101,11 +103,14 @@ def _close(sync, phase, d, p, m, half, buf, local, table, ids_BK, weights_BK, pa
     table_E6 = numba.carray(pointer_i64(m[steps.TABLE]), (d[steps.E], 6), np.int64)
     steps.route(d, p, m, buf[steps.SCORES], ids_BK, weights_BK, local)
     used = sort_pairs(ids_BK, d[steps.E], pairs, start, active)
-    if team.passed(sync, phase):
-        # Too late to trust the scores that were read: others do the rest of this layer.
-        team.finish(sync, phase + 1, 0, steps.closing_shares(d))
-        return
-    steps.open_experts(sync, phase, d, buf, table_E6, pairs, start, active, used, work)
+    if not opened:
+        if team.passed(sync, phase):
+            # Too late to trust the scores that were read: others do the rest of this layer.
+            team.finish(sync, phase + 1, 0, steps.closing_shares(d))
+            return
+        for a in range(used):
+            which[a] = a
+        steps.open_experts(sync, phase, d, buf, table_E6, pairs, start, active, which, used, work)
     weights = address(weights_BK)
     steps.close_experts(
         sync, phase + 1, d, m, half, buf, local, table, table_E6, pairs, start, active, used, weights, work
@@ -113,22 +118,52 @@ def _close(sync, phase, d, p, m, half, buf, local, table, ids_BK, weights_BK, pa
 
 
 @kernel
-def _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, floats, numbers, work):
+def _cut_scratch(d, numbers, work):
+    """A thread's whole numbers as ids [B, K], pairs, their starts, used experts and places among those; weights."""
+    b, k, e = d[steps.B], max(d[steps.TOP_K], 1), d[steps.E] + 1
+    at = b + 16 + 2 * b * k
+    ids_BK = numbers[b + 16 : b + 16 + b * k].reshape(b, k)
+    weights_BK = work[WORK_FLOATS : WORK_FLOATS + b * k].reshape(b, k)
+    pairs, start = numbers[b + 16 + b * k : at], numbers[at : at + e]
+    return ids_BK, pairs, start, numbers[at + e : at + 2 * e], numbers[at + 2 * e : at + 3 * e], weights_BK
+
+
+@kernel
+def _decode_thread(
+    d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, floats, numbers, work
+):
     """One thread's share of the parts begin … end − 1; the last three are its own scratch.
 
-    A layer has two parts, up to the scores of its experts and from there on; the head is one more.
+    A layer has two parts, up to the scores of its experts and from there on; the head is one more. `opened`: the
+    hidden rows of the first part's experts are there.
     """
-    b, width, k = d[steps.B], d[steps.D], max(d[steps.TOP_K], 1)
+    b, width = d[steps.B], d[steps.D]
     local, table = address(floats), address(numbers)
-    ids_BK = numbers[b + 16 : b + 16 + b * k].reshape(b, k)
-    pairs = numbers[b + 16 + b * k : b + 16 + 2 * b * k]
-    start, active = numbers[b + 16 + 2 * b * k :], numbers[b + 17 + 2 * b * k + d[steps.E] :]
-    weights_BK = work[WORK_FLOATS : WORK_FLOATS + b * k].reshape(b, k)
+    ids_BK, pairs, start, active, which, weights_BK = _cut_scratch(d, numbers, work)
     for part in range(begin, min(end, 2 * d[steps.LAYERS])):
         layer = part // 2
         m, half, phase = layers[layer], halves[layer], layer * _PHASES_PER_LAYER
         if part % 2:
-            _close(sync, phase + 6, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, work)
+            done = opened and part == begin
+            _close(
+                sync,
+                phase + 6,
+                done,
+                d,
+                p,
+                m,
+                half,
+                buf,
+                local,
+                table,
+                ids_BK,
+                weights_BK,
+                pairs,
+                start,
+                active,
+                which,
+                work,
+            )
             continue
         cache = caches + 8 * b * layer
         steps.project(sync, phase, d, p, m, half, buf, local, table)
@@ -163,10 +198,31 @@ def _head(sync, phase, d, p, tail, buf, local, table):
 
 
 @entry(parallel=True)
-def _decode_fork(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, floats, numbers, work):
+def _decode_fork(
+    d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, floats, numbers, work
+):
     for t in numba.prange(len(floats)):
         scratch = floats[t], numbers[t], work[t]
-        _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, *scratch)
+        _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, *scratch)
+
+
+@kernel
+def _open_thread(d, p, m, buf, sync, there_E, floats, numbers, work):
+    ids_BK, pairs, start, active, which, weights_BK = _cut_scratch(d, numbers, work)
+    table_E6 = numba.carray(pointer_i64(m[steps.TABLE]), (d[steps.E], 6), np.int64)
+    steps.route(d, p, m, buf[steps.SCORES], ids_BK, weights_BK, address(floats))
+    used, count = sort_pairs(ids_BK, d[steps.E], pairs, start, active), 0
+    for a in range(used):
+        if there_E[active[a]]:
+            which[count] = a
+            count += 1
+    steps.open_experts(sync, 0, d, buf, table_E6, pairs, start, active, which, count, work)
+
+
+@entry(parallel=True)
+def _open_fork(d, p, m, buf, sync, there_E, floats, numbers, work):
+    for t in numba.prange(len(floats)):
+        _open_thread(d, p, m, buf, sync, there_E, floats[t], numbers[t], work[t])
 
 
 @entry()
@@ -183,11 +239,21 @@ class DecodeStep:
         self.x_BD: np.ndarray = kept[1]  # the stream between two parts; after a layer's first one, without its experts
         self.parts = 2 * int(sizes[steps.LAYERS]) + 1
 
-    def run(self, begin: int, end: int) -> None:
+    def run(self, begin: int, end: int, opened: bool = False) -> None:
+        """The parts begin … end − 1; `opened`: `open_experts` was called for all experts of the first one."""
+        d = self._sizes
         with team.region() as threads:
-            _decode_fork(
-                self._sizes, self._p, *self._weights, *self._places, begin, end, *_scratch(threads, self._sizes)
-            )
+            scratch = _scratch(threads, d)
+            _decode_fork(d, self._p, *self._weights, *self._places, begin, end, opened, *scratch)
+
+    def open_experts(self, layer: int, experts: list[int]) -> None:
+        """The hidden rows of some of the experts that a layer has chosen: what can be done before all are there."""
+        d, there_E = self._sizes, np.zeros(int(self._sizes[steps.E]), np.bool_)
+        there_E[experts] = True
+        layers, buffers, sync = self._weights[0], self._weights[3], team.sync_words(1)
+        with team.region() as threads:
+            scratch = _scratch(threads, d)
+            _open_fork(d, self._p, layers[layer], buffers, sync.ctypes.data, there_E, *scratch)
 
     def routed(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
         """The experts [B, K] that the first part of a layer leads to, and their weights."""
@@ -294,7 +360,7 @@ class DecodePlan:
 def _scratch(threads: int, d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Room of each thread: floats, whole numbers (addresses, ids, sorting), and the expert kernels' scratch."""
     pairs = int(d[steps.B] * d[steps.TOP_K]) or int(d[steps.B])
-    numbers = int(d[steps.B]) + 16 + 2 * pairs + 2 * (int(d[steps.E]) + 1)
+    numbers = int(d[steps.B]) + 16 + 2 * pairs + 3 * (int(d[steps.E]) + 1)
     return (
         np.empty((threads, int(d[steps.LOCAL])), np.float32),
         np.empty((threads, numbers), np.int64),

@@ -269,15 +269,15 @@ def route(d, p, m, scores, ids_BK, weights_BK, work):
 
 
 @kernel
-def open_experts(sync, phase, d, buf, table_E6, pairs, start, active, used, work):
-    """Hidden rows of every chosen expert."""
+def open_experts(sync, phase, d, buf, table_E6, pairs, start, active, which, used, work):
+    """Hidden rows of chosen experts: of those whose places in `active` stand in `which`, `used` of them."""
     rows, x, h, x_bytes, h_bytes = d[F] // CHUNK, buf[PACKED], buf[HIDDEN], d[X_BYTES], d[H_BYTES]
     run = run_length(d[D], used * rows)
     shares = (rows + run - 1) // run
     total, done = used * shares, 0
     share = team.claim(sync, phase)
     while share < total:
-        a, begin = share // shares, share % shares * run
+        a, begin = which[share // shares], share % shares * run
         first, last, entry = start[a], start[a + 1], table_E6[active[a]]
         for chunk in range(begin, min(begin + run, rows)):
             row = chunk * CHUNK

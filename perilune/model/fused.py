@@ -119,8 +119,10 @@ class FusedDecode:
                 moe.observe(torch.from_numpy(ids_BK), torch.from_numpy(weights_BK))
             if streamed is not None:
                 guess = self.guesses.get(layer, _no_guess)
-                with streamed.there(np.unique(ids_BK).tolist(), partial(guess, step.x_BD)):
-                    step.run(begin, begin + 1)
+                with streamed.arriving(np.unique(ids_BK).tolist(), partial(guess, step.x_BD)) as groups:
+                    for group in groups:
+                        step.open_experts(layer, group)
+                    step.run(begin, begin + 1, opened=True)
                 begin += 1
         step.run(begin, step.parts)
         return torch.from_numpy(step.logits_BV)

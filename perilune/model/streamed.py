@@ -20,7 +20,7 @@ from perilune.config import ModelConfig
 from perilune.kernels import int4_cpu
 from perilune.model.layers import RMSNorm, linear
 from perilune.model.moe import Int4Experts, Router, Routing
-from perilune.weights.experts import ExpertStore
+from perilune.weights.experts import ExpertStore, Wanted
 
 KEPT_BYTES = 32 << 20  # outputs of single pairs that may wait for their turn to be added
 
@@ -64,7 +64,7 @@ class StreamedExperts(Int4Experts):
                     int4_cpu.add_rows(y_RD, pairs_R // slots, weights_P[pairs_R], out_TD)
             else:
                 y_PD = np.empty((ids_P.size, x.shape[1]), np.float32)
-                for group in wanted.in_any_order():
+                for group in wanted.leaving():
                     parts = [pairs_of[e] for e in group]
                     which_R = np.repeat(np.arange(len(group)), [len(part) for part in parts])
                     pairs_R = np.concatenate(parts)
@@ -75,18 +75,21 @@ class StreamedExperts(Int4Experts):
         return torch.from_numpy(out_TD)
 
     @contextmanager
-    def there(self, experts: list[int], meanwhile: Callable[[], None]) -> Iterator[None]:
-        """Within it, `table_E6` holds the addresses of all these experts, which the cache must have room for.
-        `meanwhile` runs once they have been asked for."""
+    def arriving(self, experts: list[int], meanwhile: Callable[[], None]) -> Iterator[Iterator[list[int]]]:
+        """Groups of these experts as they come, for which the cache must have room together. From then on, as long as
+        the context lasts, `table_E6` holds their addresses. `meanwhile` runs once they have been asked for."""
         wanted = self.store.want(self.layer, experts)
         try:
             meanwhile()
-            wanted.all_at_once()
-            rows = [self.store.address((self.layer, e)) for e in experts]
-            self.table_E6[experts] = torch.tensor(rows, dtype=torch.int64)
-            yield
+            yield self._placed(wanted)
         finally:
             wanted.done()
+
+    def _placed(self, wanted: Wanted) -> Iterator[list[int]]:
+        for group in wanted.as_they_come():
+            rows = [self.store.address((self.layer, e)) for e in group]
+            self.table_E6[group] = torch.tensor(rows, dtype=torch.int64)
+            yield group
 
     def _rows(self, x_RD: np.ndarray, which_R: np.ndarray, group: list[int]) -> np.ndarray:
         """What each row's expert, by its place in the group, makes of it."""

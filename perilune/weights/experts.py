@@ -201,32 +201,32 @@ class Wanted:
     def __post_init__(self) -> None:
         self._reach()
 
-    def all_at_once(self) -> None:
-        """Waits for all of them, which must fit together; `done` lets them go."""
+    def as_they_come(self) -> Iterator[list[int]]:
+        """Those that are there first. All must fit at once, and all stay until `done`."""
         if self._next < len(self.experts):
             raise WeightsError(
                 f"{len(self.experts)} experts are wanted at once, and the cache holds {len(self.store.slots)}"
             )
-        self._wait(self.experts)
-
-    def in_any_order(self) -> Iterator[list[int]]:
-        """Those that are there first. Falls back to ascending order where not all fit at once."""
-        if self._next < len(self.experts):
-            yield from self.ascending()
-            return
         left = dict(self._held)
         while left:
             there = [e for e, slot in left.items() if slot.loading is None or slot.loading.done()]
-            if not there:
-                loads = [slot.loading for slot in left.values() if slot.loading]
-                begin = time.perf_counter()
-                wait(loads, return_when=FIRST_COMPLETED)
-                self.store.stats.waited += time.perf_counter() - begin
+            if there:
+                self._wait(there)
+                left = {e: slot for e, slot in left.items() if e not in there}
+                yield there
                 continue
-            self._wait(there)
-            yield there
-            self._let_go(there)
-            left = {e: slot for e, slot in left.items() if e not in there}
+            begin = time.perf_counter()
+            wait([slot.loading for slot in left.values() if slot.loading], return_when=FIRST_COMPLETED)
+            self.store.stats.waited += time.perf_counter() - begin
+
+    def leaving(self) -> Iterator[list[int]]:
+        """Those that are there first, each group until the next is asked for; in ascending order where not all fit."""
+        if self._next < len(self.experts):
+            yield from self.ascending()
+            return
+        for group in self.as_they_come():
+            yield group
+            self._let_go(group)
 
     def ascending(self) -> Iterator[list[int]]:
         """One by one, as they are numbered; later ones are read meanwhile."""
