@@ -42,7 +42,7 @@ def test_a_token_takes_what_its_bytes_take():
     found = predict(needs, MACHINE)
     assert found.runs and found.bound == "disk"
     assert found.bytes_read == pytest.approx(needs.experts_a_token * (1 - found.hit_rate))
-    wanted = found.bytes_read / 5e9 + needs.backbone / 50e9 + needs.experts_a_token / 50e9
+    wanted = found.bytes_read / 5e9 + needs.backbone / 50e9 + needs.experts_a_token / 50e9 / 3
     assert found.decode_rate == pytest.approx(1 / wanted)
     everything = predict(needs, replace(MACHINE, ram=1 << 40))
     assert everything.bytes_read == 0 and everything.cache_share == 1.0 and everything.bound == "memory"
