@@ -187,3 +187,11 @@ def test_a_fault_while_reading_together_is_of_those_it_concerns(directory, monke
     wanted = replies(model, prefill_chunk=4096)
     monkeypatch.setattr(Runner, "prefill_together", lambda *_: 1 / 0)
     assert replies(model, prefill_chunk=4096) == wanted
+
+
+def test_a_long_chunk_tells_how_far_it_is(directory):
+    model = load_transformer(directory, expert_cache=slots(directory, 3))
+    engine, told = Engine(model, prefill_chunk=4096), []
+    list(engine.stream(requests()[2], lambda *done: told.append(done)))
+    assert [done for done, _ in told] == sorted({70 * layer // 3 for layer in (1, 2)} | {70})
+    assert all(total == 70 for _, total in told)

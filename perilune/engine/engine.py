@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 
 import numpy as np
 
@@ -70,6 +71,7 @@ class Engine:
         `on_prefill(done, total)` is told how much of the prompt has been read.
         """
         seen = reported = 0
+        sequence.on_prefill = on_prefill
         try:
             while True:
                 finished = sequence.finished  # read first: tokens that come later are seen next time round
@@ -138,20 +140,31 @@ class Engine:
         return self.runner.chunk_size(sequence.prefilled, sequence.prompt_length)
 
     def _prefill_all(self, sequences: list[Sequence]) -> None:
-        if len(sequences) < 2 or not self.runner.reads_together:
+        if not sequences or not self.runner.reads_together:
             for sequence in sequences:
                 self._prefill(sequence)
             return
         began = time.perf_counter()
         try:
-            made = self.runner.prefill_together([(self._chunk_ids(s), _state(s)) for s in sequences])
-        except Exception:  # run them alone to find whose fault it was
-            for sequence in sequences:
+            chunks = [(self._chunk_ids(s), _state(s)) for s in sequences]
+            made = self.runner.prefill_together(chunks, partial(self._report, sequences))
+        except Exception as error:
+            if len(sequences) == 1:
+                self._fail(sequences[0], error)
+                return
+            for sequence in sequences:  # run them alone to find whose fault it was
                 self._prefill(sequence)
             return
         for sequence, logits_V in zip(sequences, made, strict=True):
             self._prefill(sequence, logits_V)
             sequence.prefill_seconds += time.perf_counter() - began
+
+    def _report(self, sequences: list[Sequence], layers: int) -> None:
+        """A chunk whose experts come from disk takes long: what has passed some layers counts as that part of it."""
+        for sequence in sequences:
+            done = self._chunk_of(sequence) * layers // self.runner.config.num_hidden_layers
+            if sequence.on_prefill and sequence.prefilled + done < sequence.prompt_length:
+                sequence.on_prefill(sequence.prefilled + done, sequence.prompt_length)
 
     def _chunk_ids(self, sequence: Sequence) -> list[int]:
         start = _state(sequence).length

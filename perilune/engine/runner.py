@@ -5,6 +5,7 @@ Shapes: B sequences, T tokens of a chunk, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from functools import partial
 
@@ -57,9 +58,12 @@ class Runner:
         """Whether prompts gain by being read at the same time: they do where their experts come from disk."""
         return self.model.fused is not None and bool(self.model.fused.streamed)
 
-    def prefill_together(self, chunks: list[tuple[Seq[int], SequenceState]]) -> list[np.ndarray]:
+    def prefill_together(
+        self, chunks: Seq[tuple[Seq[int], SequenceState]], on_layer: Callable[[int], None] | None = None
+    ) -> list[np.ndarray]:
         """`prefill` of several sequences: the same logits, every expert read once. No state moves where it fails."""
-        made = self.model.extend_together([(torch.tensor(ids, dtype=torch.int64), state) for ids, state in chunks])
+        parts = [(torch.tensor(ids, dtype=torch.int64), state) for ids, state in chunks]
+        made = self.model.extend_together(parts, on_layer=on_layer)
         for ids, state in chunks:
             state.advance(len(ids))
         return [logits_1V[-1].numpy() for logits_1V in made]

@@ -33,6 +33,7 @@ class Sequence:
     live: LiveState | None = None  # where the model has a chunk memory: what was chosen and pointed at
     cached: int = 0
     prefilled: int = 0  # prompt tokens in the state, the cached ones included
+    on_prefill: Callable[[int, int], None] | None = None  # told how much of the prompt has been read
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     finish_reason: FinishReason | None = None

@@ -9,6 +9,7 @@ Legend: B batch, T tokens, D hidden, V vocabulary, W = kv_lora_rank + qk_rope_he
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -213,9 +214,14 @@ class Transformer(nn.Module):
         return self.extend_together([(ids_T, state)], last_only)[0]
 
     @torch.inference_mode()
-    def extend_together(self, chunks: list[tuple[Tensor, SequenceState]], last_only: bool = True) -> list[Tensor]:
+    def extend_together(
+        self,
+        chunks: list[tuple[Tensor, SequenceState]],
+        last_only: bool = True,
+        on_layer: Callable[[int], None] | None = None,
+    ) -> list[Tensor]:
         """`extend` of several sequences, layer by layer, with the same bits: an expert that any of their tokens needs,
-        and that perhaps lies on disk, is gone through once for all."""
+        and that perhaps lies on disk, is gone through once for all. `on_layer` is told how many layers are done."""
         pieces, xs = [], []
         for ids_T, state in chunks:
             state.reserve(ids_T.shape[0])
@@ -228,6 +234,8 @@ class Transformer(nn.Module):
             parts = zip(xs, pieces, strict=True)
             xs = [block.extend(x, cos_TP[a:b], sin_TP[a:b], state, i, a) for x, (state, a, b) in parts]
             xs = block.feed_forward_together(xs)
+            if on_layer is not None:
+                on_layer(i + 1)
         made = []
         for _, state in chunks:
             x_TD = torch.cat([x for x, piece in zip(xs, pieces, strict=True) if piece[0] is state])
