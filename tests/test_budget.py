@@ -10,7 +10,7 @@ from perilune.api import budget
 from perilune.api.budget import available_memory, split_memory
 from perilune.bench.stream import bench_stream
 from perilune.config import ModelConfig
-from perilune.errors import RequestError, WeightsError
+from perilune.errors import ContextError, RequestError, WeightsError
 from perilune.presets import preset
 from perilune.synth import synthesize
 from perilune.weights.expert_layout import slot_bytes
@@ -99,3 +99,26 @@ def test_the_stream_bench_counts_what_was_read(directory, monkeypatch):
     assert "of the disk's bound" in told.to_text() and told.to_dict()["slots"] == model.memory.slots
     with pytest.raises(RequestError, match="nothing is streamed"):
         bench_stream(load(directory), prompt=20, tokens=4)
+
+
+def test_the_context_is_what_there_is_memory_for(directory):
+    tight = fixed(directory) + (1 << 30)
+    model = load(directory, ram=tight, context=30)
+    assert model.context_length == 30 and model.memory.context < load(directory, ram=tight).memory.context
+    with pytest.raises(ContextError, match="context holds 30 tokens"):
+        model.generate(range(28), max_tokens=3)
+    assert len(model.generate(range(28), max_tokens=2, ignore_eos=True).ids) == 2
+    together = [c.ids for c in model.generate_batch([range(9), range(8), range(7)], max_tokens=6, temperature=0)]
+    alone = [load(directory).generate(range(n), max_tokens=6, temperature=0).ids for n in (9, 8, 7)]
+    assert together == alone
+    with pytest.raises(RequestError, match="context must be"):
+        load(directory, ram=tight, context=0)
+
+
+def test_running_sequences_share_the_context(directory):
+    model = load(directory, ram=fixed(directory) + (1 << 30), context=30)
+    streams = [model.generate_stream(range(9), max_tokens=6) for _ in range(3)]
+    model.engine.step()
+    assert len(model.engine.scheduler.running) == 2  # of 15 tokens each at most
+    for stream in streams:
+        stream.close()

@@ -27,7 +27,8 @@ CGROUP_FILES = (
 
 @dataclass(frozen=True)
 class MemorySplit:
-    """Bytes. `experts` is what all routed experts take; `cache` is what is there for them."""
+    """Bytes. `experts` is what all routed experts take; `cache` is what is there for them. `context` holds
+    `context_tokens` of running conversations, and as much of finished ones."""
 
     budget: int
     backbone: int
@@ -38,6 +39,7 @@ class MemorySplit:
     slots: int
     moe_layers: int
     experts_per_layer: int
+    context_tokens: int
 
     @property
     def streamed(self) -> bool:
@@ -54,7 +56,7 @@ class MemorySplit:
             )
         else:
             parts.append(f"{_gib(self.experts)} experts, all of them")
-        parts.append(f"{_gib(self.context)} context")
+        parts.append(f"{_gib(self.context)} context ({self.context_tokens:,} tokens)")
         parts.append(f"{_gib(self.work)} for the work")
         return f"memory {_gib(self.budget)}: " + " · ".join(parts)
 
@@ -77,8 +79,9 @@ def available_memory() -> int:
     return max(0, min(found))
 
 
-def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int) -> MemorySplit:
-    """How `budget` bytes are shared out; raises WeightsError where the model cannot run in them at all."""
+def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int, context: int | None = None) -> MemorySplit:
+    """How `budget` bytes are shared out, with room for `context` tokens of conversations (None: CONTEXT_TOKENS);
+    raises WeightsError where the model cannot run in them at all."""
     sizes = {name: info.end - info.begin for name, info in checkpoint.tensors.items()}
     experts = sum(size for name, size in sizes.items() if ".mlp.experts." in name)
     embedding = sum(size for name, size in sizes.items() if name.endswith("embed_tokens.weight"))
@@ -90,8 +93,9 @@ def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int) -> Me
     expanded = 2 * config.num_attention_heads * (config.qk_nope_head_dim + config.qk_rope_head_dim)
     work = WORK_BYTES + STREAMED_CHUNK * 4 * (CHUNK_WIDTHS * config.hidden_size + expanded)
     token = 4 * config.cache_width * config.num_hidden_layers
-    context = 2 * token * min(CONTEXT_TOKENS, config.max_position_embeddings)
-    fixed = backbone + work + context
+    tokens = min(CONTEXT_TOKENS if context is None else context, config.max_position_embeddings)
+    kept = 2 * token * tokens
+    fixed = backbone + work + kept
     can_stream = config.quantization is not None and experts > 0
     least = 0
     if can_stream:
@@ -99,13 +103,14 @@ def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int) -> Me
         least = config.num_experts_per_tok * slot
         if budget - fixed < experts:
             if budget - fixed < least:
-                raise _too_little(budget, backbone, work, context, least)
+                raise _too_little(budget, backbone, work, kept, least)
             slots = (budget - fixed) // slot
-            split = (budget, backbone, context, work, experts, slots * slot, slots)
-            return MemorySplit(*split, moe_layers, config.n_routed_experts)
+            split = (budget, backbone, kept, work, experts, slots * slot, slots)
+            return MemorySplit(*split, moe_layers, config.n_routed_experts, tokens)
     elif budget - fixed < experts:
-        raise _too_little(budget, backbone + experts, work, context, 0)
-    return MemorySplit(budget, backbone, context, work, experts, experts, 0, moe_layers, config.n_routed_experts)
+        raise _too_little(budget, backbone + experts, work, kept, 0)
+    split = (budget, backbone, kept, work, experts, experts, 0)
+    return MemorySplit(*split, moe_layers, config.n_routed_experts, tokens)
 
 
 def prefix_cache(split: MemorySplit) -> PrefixCache:
@@ -117,7 +122,7 @@ def _too_little(budget: int, weights: int, work: int, context: int, least: int) 
     cache = f", its smallest expert cache {_gib(least)}" if least else ""
     return WeightsError(
         f"ram = {_gib(budget)} is too little: the weights that this model always uses take {_gib(weights)}, the work "
-        f"around them {_gib(work)}, a conversation {_gib(context)}{cache}; "
+        f"around them {_gib(work)}, conversations {_gib(context)}{cache}; "
         f"give at least {_gib(weights + work + context + least)}"
     )
 

@@ -50,13 +50,15 @@ def load(
     threads: int | None = None,
     device: str = "cpu",
     int4: str = "float",
+    context: int | None = None,
 ) -> Model:
     """Opens a published model directory, or a bundled model by name.
 
     `ram` ("16GiB", bytes, or "auto" for most of what is free) is what the model may take: where its routed experts
     do not all fit, they are read from disk when they are needed, through a cache of what is left. Without it, all
-    weights are mapped. `int4` chooses how INT4 experts are multiplied: "float" is exact, "int8" rounds activations
-    and is faster. The same reply comes for every `ram`.
+    weights are mapped. `context` is how many tokens of conversations that memory has room for (8,192 if not given);
+    it counts only with `ram`, and not for what is read into a chunk memory. `int4` chooses how INT4 experts are
+    multiplied: "float" is exact, "int8" rounds activations and is faster. The same reply comes for every `ram`.
     """
     directory = find_model(path_or_name)
     check_device(device)
@@ -66,13 +68,15 @@ def load(
     use_threads(threads)
     checkpoint, memory = open_checkpoint(directory), None
     if budget is not None:
-        memory = split_memory(checkpoint, ModelConfig.load(directory), budget)
+        memory = split_memory(checkpoint, ModelConfig.load(directory), budget, _context(context))
     cache = memory.cache if memory and memory.streamed else None
     transformer = load_transformer(directory, int4_mode=int4, expert_cache=cache, checkpoint=checkpoint)
     tokenizer = Tokenizer.load(directory) if (directory / RANKS_FILE).exists() else None
     options: dict[str, Any] = {"vocab_size": tokenizer.n_vocab if tokenizer else None}
     if memory:
         options["prefix_cache"] = prefix_cache(memory)
+    if memory and transformer.memory is None:
+        options["context_tokens"] = memory.context_tokens
     if cache is not None:
         options["prefill_chunk"] = STREAMED_CHUNK
     defaults, ends = read_defaults(directory)
@@ -85,6 +89,12 @@ def load(
         engine=Engine(transformer, **options),
         memory=memory,
     )
+
+
+def _context(tokens: object) -> int | None:
+    if tokens is not None and (type(tokens) is not int or tokens < 1):
+        raise RequestError(f"context must be a number of tokens of at least 1, got {str(tokens)[:40]!r}")
+    return tokens
 
 
 class Model:

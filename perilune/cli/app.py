@@ -79,6 +79,7 @@ def chat(
     stop: opt.StopOption = None,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
+    context: opt.ContextOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write which experts every token used.", metavar="FILE")
@@ -102,7 +103,9 @@ def chat(
     if json and interactive:
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
-    session = Session(opt.open_model(model, ram, threads, int4), {"thinking": thinking, **sampling}, system, declared)
+    session = Session(
+        opt.open_model(model, ram, threads, int4, context), {"thinking": thinking, **sampling}, system, declared
+    )
     with _traced(session.model, trace):
         if asked is None:
             session.run()
@@ -126,6 +129,7 @@ def generate(
     stop: opt.StopOption = None,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
+    context: opt.ContextOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
 ) -> None:
@@ -142,7 +146,7 @@ def generate(
         stop=stop,
     )
     given = _parse_ids(ids) if ids is not None else _question(prompt)
-    opened = opt.open_model(model, ram, threads, int4)
+    opened = opt.open_model(model, ram, threads, int4, context)
     if json:
         done = opened.generate(given, **sampling)
         output.print_json(

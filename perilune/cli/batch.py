@@ -19,6 +19,7 @@ def batch(
     together: Annotated[int, typer.Option("--together", help="Conversations at a time.")] = 16,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
+    context: opt.ContextOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
 ) -> None:
@@ -29,7 +30,7 @@ def batch(
     from perilune.cli.output import plain, print_json
 
     requests = read_lines(lines)
-    opened = opt.open_model(model, ram, threads, int4)
+    opened = opt.open_model(model, ram, threads, int4, context)
     aside = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=aside, disable=not aside.is_terminal) as progress:

@@ -19,6 +19,9 @@ RamOption = Annotated[
         "Experts that do not fit are read from disk when they are needed.",
     ),
 ]
+ContextOption = Annotated[
+    int | None, typer.Option("--context", help="With --ram: tokens of conversations to keep room for (8192).")
+]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: all cores).")]
 INT4_DEFAULT = "float"
 Int4Option = Annotated[
@@ -45,11 +48,17 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != []}
 
 
-def open_model(model: str, ram: str | None = None, threads: int | None = None, int4: str = INT4_DEFAULT) -> Model:
+def open_model(
+    model: str,
+    ram: str | None = None,
+    threads: int | None = None,
+    int4: str = INT4_DEFAULT,
+    context: int | None = None,
+) -> Model:
     from perilune.api import load
 
     size = int(ram) if ram is not None and ram.isdecimal() else ram
-    opened = load(model, ram=size, threads=threads, int4=int4)
+    opened = load(model, ram=size, threads=threads, int4=int4, context=context)
     if opened.memory is not None:
         typer.echo(str(opened.memory), err=True)
     return opened

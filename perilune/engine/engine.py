@@ -37,12 +37,14 @@ class Engine:
         prefill_chunk: int = PREFILL_CHUNK,
         prefix_cache: PrefixCache | None = None,
         vocab_size: int | None = None,
+        context_tokens: int | None = None,
     ) -> None:
-        """`vocab_size` leaves out the padding rows of a head that is larger than its tokenizer."""
+        """`vocab_size` leaves out the padding rows of a head that is larger than its tokenizer; `context_tokens` is
+        what there is memory for, where that is less than the model's context: all running sequences share it."""
         self.runner = Runner(model, prefill_chunk)
-        self.scheduler = Scheduler(max_batch, max_waiting)
+        self.scheduler = Scheduler(max_batch, max_waiting, context_tokens)
         self.prefix_cache = PrefixCache() if prefix_cache is None else prefix_cache
-        self.context_length = model.config.max_position_embeddings
+        self.context_length = min(model.config.max_position_embeddings, context_tokens or 1 << 62)
         self.vocab_size = vocab_size or model.config.vocab_size
         self._lock = threading.RLock()
         self._stepping = False

@@ -65,11 +65,15 @@ class Sequence:
 class Scheduler:
     """First come, first admitted; prompts take turns, so a short one never waits for a long one."""
 
-    def __init__(self, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING, max_tokens: int | None = None
+    ) -> None:
+        """`max_tokens` bounds what running sequences may come to together; one alone always runs."""
         if max_batch < 1 or max_waiting < 1:
             raise ValueError(f"limits must be at least 1, got {max_batch=} and {max_waiting=}")
         self.max_batch = max_batch
         self.max_waiting = max_waiting
+        self.max_tokens = max_tokens
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -81,10 +85,15 @@ class Scheduler:
     def admit(self) -> list[Sequence]:
         """Moves waiting sequences into free places of the batch."""
         admitted = []
-        while self.waiting and len(self.running) < self.max_batch:
+        while self.waiting and len(self.running) < self.max_batch and self._has_room(self.waiting[0]):
             admitted.append(self.waiting.popleft())
             self.running.append(admitted[-1])
         return admitted
+
+    def _has_room(self, sequence: Sequence) -> bool:
+        if self.max_tokens is None or not self.running:
+            return True
+        return sum(s.max_length for s in self.running) + sequence.max_length <= self.max_tokens
 
     def writers(self) -> list[Sequence]:
         return [sequence for sequence in self.running if not sequence.reads_prompt]
