@@ -61,14 +61,16 @@ class StreamResult:
         )
 
 
-def bench_stream(model: Model, *, prompt: int, tokens: int) -> StreamResult:
+def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) -> StreamResult:
     """One prompt of random ids and greedy decoding after it, which also settles the cache. Random ids say nothing
-    about the hit rate of real text."""
+    about the hit rate of real text. `ahead` is whether the next layer's experts are guessed and read ahead."""
     check(model, prompt=prompt, repeats=1, tokens=2 * tokens)
     store, directory = model.experts, model.directory
     if store is None or directory is None or model.memory is None:
         raise RequestError("nothing is streamed: give --ram less than the model takes")
     runner = model.engine.runner
+    if not ahead and model.transformer.fused is not None:
+        model.transformer.fused.guesses.clear()
     first_rate = _disk_rate(directory)
     # Kernels are compiled by a first token that is not counted.
     warm = runner.new_state()

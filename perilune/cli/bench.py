@@ -43,6 +43,7 @@ def stream(
     model: opt.ModelOption = "nano",
     prompt: Annotated[int, typer.Option("--prompt", help="Tokens to read first.")] = 128,
     tokens: Annotated[int, typer.Option("--tokens", help="Tokens to write.")] = 32,
+    ahead: Annotated[bool, typer.Option("--ahead/--no-ahead", help="Guess the next layer's experts.")] = True,
     threads: opt.ThreadsOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
@@ -50,7 +51,7 @@ def stream(
     """Reading and writing with experts from disk, against what the disk allows."""
     from perilune.bench.stream import bench_stream
 
-    _print(bench_stream(opt.open_model(model, ram, threads, int4), prompt=prompt, tokens=tokens), json)
+    _print(bench_stream(opt.open_model(model, ram, threads, int4), prompt=prompt, tokens=tokens, ahead=ahead), json)
 
 
 @bench_app.command()
