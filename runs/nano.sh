@@ -15,23 +15,23 @@ mkdir -p "$work"
 export OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0
 export MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=500000000
 
-# 1. The third edition lent its vocabulary and what fits of its weights. How it was made itself, from the second one,
+# 1. The fourth edition lent its vocabulary and what fits of its weights. How it was made itself, from the third one,
 #    stands in runs/nano.sh of the same commit, and so on back to the first.
-third=392e418:perilune/models/nano
-mkdir -p "$work/third"
+fourth=40d6163:perilune/models/nano
+mkdir -p "$work/fourth"
 for file in config.json model.safetensors tiktoken.model tokenizer_config.json; do
-    git show "$third/$file" > "$work/third/$file"
+    git show "$fourth/$file" > "$work/fourth/$file"
 done
 
 # 2. The mixture, packed into rows of 1,024 tokens with that vocabulary.
-perilune train prepare --out "$work/data" --tokenizer "$work/third" --scale 0.8
+perilune train prepare --out "$work/data" --tokenizer "$work/fourth" --scale 0.8
 
 # 3. Packed rows teach all layers; questions about short documents teach what stands above the layers that read: the
 #    memory, its selector, the second look, the readers and the copy head. The routed experts are on the INT4 grid for
-#    the last 15 % of the steps. Ctrl-C saves. Progress is in metrics.jsonl and samples.jsonl of the run.
-perilune train run --data "$work/data" --tokenizer "$work/third" --out "$work/run" --steps 700 --rows 2 --lr 0.004 \
-    --seed 21 --start "$work/third" --set warmup=15 --set decay_share=0.2 --set qat_from=0.85 --set bias_rate=0.001 \
-    --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=96 --set ask_chunks=8 --set ask_lower=False \
+#    the last 30 % of the steps. Ctrl-C saves. Progress is in metrics.jsonl and samples.jsonl of the run.
+perilune train run --data "$work/data" --tokenizer "$work/fourth" --out "$work/run" --steps 820 --rows 2 --lr 0.004 \
+    --seed 51 --start "$work/fourth" --set warmup=12 --set decay_share=0.45 --set qat_from=0.7 --set bias_rate=0.001 \
+    --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=384 --set ask_chunks=12 --set ask_lower=False \
     --set select_weight=0.3
 
 # 4. The published layout: INT4 experts, tokenizer, manifest of the sources, model card.
