@@ -26,6 +26,7 @@ from perilune.tasks.lookup_plain import tell
 from perilune.tasks.lookup_relations import RELATIONS
 from perilune.tasks.lookup_types import fair
 from perilune.tasks.lookup_values import KINDS, Values
+from perilune.tasks.lookup_wrapped import wrapped
 
 NAMES = pytest.mark.parametrize("name", list(LOOKUPS))
 SIDES = pytest.mark.parametrize("held_out", [False, True], ids=["train", "held-out"])
@@ -250,3 +251,23 @@ def test_drawn_notations_are_none_that_scoring_uses():
         drawn |= {" ".join(make(rng).split()) for _ in range(5_000)}
     assert len(drawn) > 5_000
     assert not drawn & {" ".join(template.split()) for template in frames(True) if isinstance(template, str)}
+
+
+@pytest.mark.parametrize("name", [name for name in TOLD if name != "backward"])
+def test_words_around_a_needle_change_no_answer(name):
+    text = "Once upon a time the old harbour slept, and nobody on board of the ship had heard a sound."
+    changed = 0
+    for seed in range(30):
+        before = made(name, seed, False)
+        after = wrapped(random.Random(seed), before, lambda: text)
+        assert len(after.needles) == len(before.needles) and after.file == before.file
+        for old, new in zip(before.needles, after.needles, strict=True):
+            assert old.rstrip(".") in new
+            changed += old != new
+        for old, new in zip(before.questions, after.questions, strict=True):
+            assert new.text.endswith(old.text) and (new.values, new.needles) == (old.values, old.needles) and fair(new)
+            changed += old != new
+            for value in new.values:
+                wanted = sum(value in needle for needle in before.needles)
+                assert sum(value in needle for needle in after.needles) == wanted
+    assert changed > 10

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from perilune.model.layers import following
 from perilune.model.model import Transformer
 from perilune.tasks.lookup import LOOKUPS, Laid, Lookup, lay
 from perilune.tasks.lookup_values import Values
+from perilune.tasks.lookup_wrapped import wrapped
 from perilune.tasks.task import reply
 from perilune.text.chat import render
 from perilune.text.specials import IM_ASSISTANT
@@ -142,6 +144,7 @@ class AskRows:
             name = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             most = max(2, tokens // TOKENS_A_NEEDLE)
             lookup = LOOKUPS[name](rng, rng.randint(max(1, most // 4), most), False)
+            lookup = wrapped(rng, lookup, partial(next, filler("text", self.root, rng, False)))
             head = self._header(rng, lookup)
             laid = self._lay(rng, lookup, tokens - len(head))
             if laid is None or len(laid.ids) + len(head) > tokens:
