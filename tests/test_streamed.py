@@ -105,7 +105,7 @@ def test_a_read_that_fails_is_named_and_can_be_tried_again(own, monkeypatch):
 
 def test_reading_ahead_changes_what_is_read_and_not_what_is_said(directory):
     whole = outputs(load_transformer(directory))
-    model = load_transformer(directory, expert_cache=slots(directory, 7))
+    model = load_transformer(directory, expert_cache=slots(directory, 10))
     assert model.fused.guesses and outputs(model).equal(whole)
     assert expert_store(model).stats.ahead > 0
     model.fused.guesses.clear()

@@ -132,8 +132,9 @@ class FusedDecode:
         width = min(AHEAD_WIDTH, model.config.num_experts_per_tok)
         for (layer, _), (following, experts) in pairwise(self.streamed):
             block = model.blocks[following]
-            # A cache that hardly holds one layer's needs would lose them to guesses.
-            if isinstance(block.mlp, MoE) and len(experts.store.slots) >= 4 * model.config.num_experts_per_tok:
+            # A cache that does not hold what two tokens use would lose to guesses what the next token reuses.
+            used = 2 * model.config.num_experts_per_tok * len(self.streamed)
+            if isinstance(block.mlp, MoE) and len(experts.store.slots) >= used:
                 yield layer, (block.post_attention_layernorm, block.mlp.gate, experts, width)
 
     def _vector(self, weight: Tensor) -> int:
