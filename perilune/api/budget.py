@@ -5,9 +5,11 @@ Mapped weights are counted as if they were read once, since every token reads th
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from perilune.api.locate import parse_bytes
 from perilune.config import ModelConfig
 from perilune.engine.cache import PrefixCache
 from perilune.errors import RequestError, WeightsError
@@ -79,6 +81,21 @@ def available_memory() -> int:
     return max(0, min(found))
 
 
+def memory_budget(ram: int | str) -> int:
+    """Bytes of "16GiB" and the like; "auto" is most of what there is."""
+    return int(AUTO_SHARE * available_memory()) if ram == "auto" else parse_bytes(ram)
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int, context: int | None = None) -> MemorySplit:
     """How `budget` bytes are shared out, with room for `context` tokens of conversations (None: CONTEXT_TOKENS);
     raises WeightsError where the model cannot run in them at all."""
@@ -92,25 +109,36 @@ def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int, conte
     # Keys and values, padded to the width of keys, are expanded for all tokens that a piece of the chunk attends to.
     expanded = 2 * config.num_attention_heads * (config.qk_nope_head_dim + config.qk_rope_head_dim)
     work = WORK_BYTES + STREAMED_CHUNK * 4 * (CHUNK_WIDTHS * config.hidden_size + expanded)
-    token = 4 * config.cache_width * config.num_hidden_layers
     tokens = min(CONTEXT_TOKENS if context is None else context, config.max_position_embeddings)
-    kept = 2 * token * tokens
+    kept = 2 * token_bytes(config) * tokens
     fixed = backbone + work + kept
-    can_stream = config.quantization is not None and experts > 0
-    least = 0
-    if can_stream:
+    room, cache, slots = budget - fixed, experts, 0
+    if room < experts:
+        if config.quantization is None or not experts:
+            raise _too_little(budget, backbone + experts, work, kept, 0)
         slot = slot_bytes(checkpoint, config)
         least = config.num_experts_per_tok * slot
-        if budget - fixed < experts:
-            if budget - fixed < least:
-                raise _too_little(budget, backbone, work, kept, least)
-            slots = (budget - fixed) // slot
-            split = (budget, backbone, kept, work, experts, slots * slot, slots)
-            return MemorySplit(*split, moe_layers, config.n_routed_experts, tokens)
-    elif budget - fixed < experts:
-        raise _too_little(budget, backbone + experts, work, kept, 0)
-    split = (budget, backbone, kept, work, experts, experts, 0)
-    return MemorySplit(*split, moe_layers, config.n_routed_experts, tokens)
+        if room < least:
+            raise _too_little(budget, backbone, work, kept, least)
+        slots = room // slot
+        cache = slots * slot
+    return MemorySplit(
+        budget=budget,
+        backbone=backbone,
+        context=kept,
+        work=work,
+        experts=experts,
+        cache=cache,
+        slots=slots,
+        moe_layers=moe_layers,
+        experts_per_layer=config.n_routed_experts,
+        context_tokens=tokens,
+    )
+
+
+def token_bytes(config: ModelConfig) -> int:
+    """What a token of a conversation leaves behind: float32 rows of every layer."""
+    return 4 * config.cache_width * config.num_hidden_layers
 
 
 def prefix_cache(split: MemorySplit) -> PrefixCache:

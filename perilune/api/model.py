@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from perilune.api.budget import AUTO_SHARE, STREAMED_CHUNK, MemorySplit, available_memory, prefix_cache, split_memory
+from perilune.api.budget import STREAMED_CHUNK, MemorySplit, memory_budget, prefix_cache, split_memory
 from perilune.api.identity import identity_of
 from perilune.api.locate import (
     check_device,
     check_vocabulary,
     find_model,
-    parse_bytes,
     read_defaults,
     use_threads,
 )
@@ -64,7 +63,7 @@ def load(
     check_device(device)
     if int4 not in INT4_MODES:
         raise RequestError(f"int4 must be one of {', '.join(INT4_MODES)}, got {str(int4)[:40]!r}")
-    budget = None if ram is None else int(AUTO_SHARE * available_memory()) if ram == "auto" else parse_bytes(ram)
+    budget = None if ram is None else memory_budget(ram)
     use_threads(threads)
     checkpoint, memory = open_checkpoint(directory), None
     if budget is not None:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from perilune.api.budget import peak_memory
 from perilune.api.model import Model, load
 from perilune.api.reading import Reading
-from perilune.bench.machine import describe, peak_memory
+from perilune.bench.machine import describe
 from perilune.bench.speed import read_prompt
 from perilune.config import ModelConfig
 from perilune.engine.reading import Reader

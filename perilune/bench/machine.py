@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 from importlib.metadata import version
@@ -27,12 +26,6 @@ def describe() -> dict[str, Any]:
         "versions": {name: version(name) for name in ("perilune", "torch", "numba", "numpy")},
         "commit": commit(),
     }
-
-
-def peak_memory() -> int:
-    """Bytes of memory that this process has held at most."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def cpu_name() -> str:

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
+from perilune.api.budget import peak_memory
 from perilune.api.model import Model
-from perilune.bench.machine import describe, peak_memory
+from perilune.bench.machine import describe
 from perilune.bench.speed import check, random_ids, read_prompt
 from perilune.errors import RequestError
-from perilune.weights.disk_rate import READ_BYTES, measure_disk
+from perilune.weights.disk_rate import READ_BYTES, expert_rate
 from perilune.weights.experts import ExpertStore, StoreStats
 
 
@@ -71,7 +72,7 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
     runner = model.engine.runner
     if not ahead and model.transformer.fused is not None:
         model.transformer.fused.guesses.clear()
-    first_rate = _disk_rate(directory)
+    first_rate = expert_rate(directory)
     # Kernels are compiled by a first token that is not counted.
     warm = runner.new_state()
     runner.prefill([1], warm)
@@ -85,7 +86,7 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
 
     _timed(store, write)
     _, seconds, written = _timed(store, write)
-    rate = (first_rate + _disk_rate(directory)) / 2
+    rate = (first_rate + expert_rate(directory)) / 2
     return StreamResult(
         memory=str(model.memory),
         slots=len(store.slots),
@@ -104,10 +105,6 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
         waited_share=written.waited / seconds,
         peak_memory=peak_memory(),
     )
-
-
-def _disk_rate(directory: Any) -> float:
-    return max(rate.rate for rate in measure_disk(directory, sizes=(READ_BYTES,)))
 
 
 def _timed(store: ExpertStore, work: Any) -> tuple[Any, float, StoreStats]:

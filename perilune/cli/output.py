@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.text import Text
 
+from perilune.api.messages import call_json
+
 if TYPE_CHECKING:
     from rich.status import Status
 
     from perilune.api import ChatReply, Model, ReplyStream
     from perilune.engine.types import Usage
-    from perilune.text.calls import ToolCall
     from perilune.text.reply import Delta
     from perilune.weights.experts import StoreStats
 
@@ -91,9 +92,10 @@ def footer(usage: Usage, finish_reason: str | None, streamed: StoreStats | None 
 
 def streaming(model: Model) -> Callable[[], StoreStats | None]:
     """Called later: what the model's expert store has done since now; None where experts are in memory."""
-    store = model.experts
-    before = None if store is None else store.stats.copy()
-    return lambda: None if store is None or before is None else store.stats.since(before)
+    if (store := model.experts) is None:
+        return lambda: None
+    before = store.stats.copy()
+    return lambda: store.stats.since(before)
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
@@ -121,14 +123,6 @@ def streamed_json(streamed: StoreStats) -> dict[str, Any]:
         "misses": streamed.misses,
         "bytes_read": streamed.bytes_read,
         "seconds_waited": round(streamed.waited, 3),
-    }
-
-
-def call_json(call: ToolCall) -> dict[str, Any]:
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments},
     }
 
 

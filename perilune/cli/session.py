@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from perilune.cli.output import Progress, call_json, footer, show_deltas, streaming
+from perilune.api.messages import as_message
+from perilune.cli.output import Progress, footer, show_deltas, streaming
 from perilune.errors import PeriluneError
 
 if TYPE_CHECKING:
@@ -100,13 +101,3 @@ class Session:
 
     def _name(self) -> str:
         return self.model.directory.name if self.model.directory else "model"
-
-
-def as_message(reply: ChatReply) -> dict[str, Any]:
-    """A reply as the message that stands for it in the next prompt."""
-    message: dict[str, Any] = {"role": "assistant", "content": reply.content}
-    if reply.reasoning:
-        message["reasoning_content"] = reply.reasoning
-    if reply.tool_calls:
-        message["tool_calls"] = [call_json(call) for call in reply.tool_calls]
-    return message

@@ -90,19 +90,30 @@ class LayerWeights:
     experts: int = 0
 
 
+@kernel
+def _sorted_pairs(d, p, m, buf, local, numbers, work):
+    """What a layer's scores lead to, worked out by each thread for itself: the table of experts, pairs of token and
+    slot sorted by expert, their starts, the experts used, room for places among those, weights, and how many."""
+    b, k, e = d[steps.B], d[steps.TOP_K], d[steps.E] + 1
+    at = b + 16 + 2 * b * k
+    ids_BK = numbers[b + 16 : b + 16 + b * k].reshape(b, k)
+    weights_BK = work[WORK_FLOATS : WORK_FLOATS + b * k].reshape(b, k)
+    pairs, start, active = numbers[b + 16 + b * k : at], numbers[at : at + e], numbers[at + e : at + 2 * e]
+    table_E6 = numba.carray(pointer_i64(m[steps.TABLE]), (d[steps.E], 6), np.int64)
+    steps.route(d, p, m, buf[steps.SCORES], ids_BK, weights_BK, local)
+    used = sort_pairs(ids_BK, d[steps.E], pairs, start, active)
+    return table_E6, pairs, start, active, numbers[at + 2 * e : at + 3 * e], address(weights_BK), used
+
+
 @fused
-def _close(
-    sync, phase, opened, d, p, m, half, buf, local, table, ids_BK, weights_BK, pairs, start, active, which, work
-):
+def _close(sync, phase, opened, d, p, m, half, buf, local, table, numbers, work):
     """What follows the opened feed-forward of a layer: its down product, or the chosen experts."""
     if m[steps.TABLE] == 0:
         b, width, inner = d[steps.B], d[steps.D], m[steps.INNER]
         source, flag = buf[steps.INNER_H], half[steps.DOWN] == 1
         steps.add_product(sync, phase, flag, m[steps.DOWN], width, source, inner, b, buf[steps.X], local, table)
         return
-    table_E6 = numba.carray(pointer_i64(m[steps.TABLE]), (d[steps.E], 6), np.int64)
-    steps.route(d, p, m, buf[steps.SCORES], ids_BK, weights_BK, local)
-    used = sort_pairs(ids_BK, d[steps.E], pairs, start, active)
+    table_E6, pairs, start, active, which, weights, used = _sorted_pairs(d, p, m, buf, local, numbers, work)
     if not opened:
         if team.passed(sync, phase):
             # Too late to trust the scores that were read: others do the rest of this layer.
@@ -111,21 +122,9 @@ def _close(
         for a in range(used):
             which[a] = a
         steps.open_experts(sync, phase, d, buf, table_E6, pairs, start, active, which, used, work)
-    weights = address(weights_BK)
     steps.close_experts(
         sync, phase + 1, d, m, half, buf, local, table, table_E6, pairs, start, active, used, weights, work
     )
-
-
-@kernel
-def _cut_scratch(d, numbers, work):
-    """A thread's whole numbers as ids [B, K], pairs, their starts, used experts and places among those; weights."""
-    b, k, e = d[steps.B], max(d[steps.TOP_K], 1), d[steps.E] + 1
-    at = b + 16 + 2 * b * k
-    ids_BK = numbers[b + 16 : b + 16 + b * k].reshape(b, k)
-    weights_BK = work[WORK_FLOATS : WORK_FLOATS + b * k].reshape(b, k)
-    pairs, start = numbers[b + 16 + b * k : at], numbers[at : at + e]
-    return ids_BK, pairs, start, numbers[at + e : at + 2 * e], numbers[at + 2 * e : at + 3 * e], weights_BK
 
 
 @kernel
@@ -139,31 +138,12 @@ def _decode_thread(
     """
     b, width = d[steps.B], d[steps.D]
     local, table = address(floats), address(numbers)
-    ids_BK, pairs, start, active, which, weights_BK = _cut_scratch(d, numbers, work)
     for part in range(begin, min(end, 2 * d[steps.LAYERS])):
         layer = part // 2
         m, half, phase = layers[layer], halves[layer], layer * _PHASES_PER_LAYER
         if part % 2:
             done = opened and part == begin
-            _close(
-                sync,
-                phase + 6,
-                done,
-                d,
-                p,
-                m,
-                half,
-                buf,
-                local,
-                table,
-                ids_BK,
-                weights_BK,
-                pairs,
-                start,
-                active,
-                which,
-                work,
-            )
+            _close(sync, phase + 6, done, d, p, m, half, buf, local, table, numbers, work)
             continue
         cache = caches + 8 * b * layer
         steps.project(sync, phase, d, p, m, half, buf, local, table)
@@ -208,10 +188,8 @@ def _decode_fork(
 
 @kernel
 def _open_thread(d, p, m, buf, sync, there_E, floats, numbers, work):
-    ids_BK, pairs, start, active, which, weights_BK = _cut_scratch(d, numbers, work)
-    table_E6 = numba.carray(pointer_i64(m[steps.TABLE]), (d[steps.E], 6), np.int64)
-    steps.route(d, p, m, buf[steps.SCORES], ids_BK, weights_BK, address(floats))
-    used, count = sort_pairs(ids_BK, d[steps.E], pairs, start, active), 0
+    table_E6, pairs, start, active, which, _, used = _sorted_pairs(d, p, m, buf, address(floats), numbers, work)
+    count = 0
     for a in range(used):
         if there_E[active[a]]:
             which[count] = a

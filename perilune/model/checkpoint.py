@@ -19,6 +19,7 @@ from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
 from perilune.model.streamed import StreamedExperts
 from perilune.weights import int4
+from perilune.weights.expert_layout import tensor_names
 from perilune.weights.experts import ExpertStore
 from perilune.weights.files import Checkpoint, open_checkpoint
 from perilune.weights.names import (
@@ -102,8 +103,8 @@ def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
 def _stored_experts(checkpoint: Checkpoint, config: ModelConfig, layer: int, int4_mode: str) -> nn.Module:
     if config.quantization is None or int4_mode == "unpacked":
         return StoredExperts(float_experts(checkpoint, config, layer))
-    parts, experts = ("weight_packed", "weight_scale"), range(config.n_routed_experts)
-    rows = [[checkpoint.raw(p + part)[0] for p in _prefixes(config, layer, e) for part in parts] for e in experts]
+    names = [tensor_names(config, layer, expert) for expert in range(config.n_routed_experts)]
+    rows = [[checkpoint.raw(name)[0] for name in of_expert] for of_expert in names]
     return Int4Experts(config, torch.tensor(rows, dtype=torch.int64), checkpoint, int4_mode)
 
 

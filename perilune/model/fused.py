@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from perilune.kernels.decode_cpu import DecodePlan, LayerWeights, Matrix, Sizes
 from perilune.model.attention import LATENT_NORM_EPS, LatentAttention
-from perilune.model.layers import RMSNorm, SwiGLU
-from perilune.model.moe import Int4Experts, MoE, Router
+from perilune.model.layers import SwiGLU
+from perilune.model.moe import Int4Experts, MoE
 from perilune.model.state import SequenceState
 from perilune.model.streamed import LookAhead, StreamedExperts
 
@@ -83,10 +83,9 @@ class FusedDecode:
         self.moes = {i: block.mlp for i, block in enumerate(model.blocks) if isinstance(block.mlp, MoE)}
         experts = {i: moe.experts for i, moe in self.moes.items()}
         self.streamed = [(i, e) for i, e in experts.items() if isinstance(e, StreamedExperts)]
-        self.guesses = {i: LookAhead(*parts) for i, parts in self._next_layers(model)}
+        self.guesses = dict(self._guesses(model.blocks))
         # All experts of a step must be there at once; a batch that could need more goes in parts, with the same bits.
-        rooms = [len(experts.store.slots) // model.config.num_experts_per_tok for _, experts in self.streamed]
-        self.most = min(rooms, default=MOST_AT_ONCE)
+        self.most = self._slots() // model.config.num_experts_per_tok if self.streamed else MOST_AT_ONCE
         self.plan = DecodePlan(sizes, layers, self._vector(model.norm.weight), _matrix(model.lm_head.weight))
 
     def __call__(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:
@@ -127,15 +126,19 @@ class FusedDecode:
         step.run(begin, step.parts)
         return torch.from_numpy(step.logits_BV)
 
-    def _next_layers(self, model: Transformer) -> Iterator[tuple[int, tuple[RMSNorm, Router, StreamedExperts, int]]]:
-        """Of each streamed layer but the last: what LookAhead needs of the next one."""
-        width = min(AHEAD_WIDTH, model.config.num_experts_per_tok)
+    def _slots(self) -> int:
+        """Of the expert store, which all streamed layers share."""
+        return len(self.streamed[0][1].store.slots)
+
+    def _guesses(self, blocks: list[Block]) -> Iterator[tuple[int, LookAhead]]:
+        """For each streamed layer but the last: what guesses the experts of the next one."""
+        used = sum(experts.config.num_experts_per_tok for _, experts in self.streamed)
+        # A cache that does not hold what two tokens use would lose to guesses what the next token reuses.
+        if not self.streamed or self._slots() < 2 * used:
+            return
         for (layer, _), (following, experts) in pairwise(self.streamed):
-            block = model.blocks[following]
-            # A cache that does not hold what two tokens use would lose to guesses what the next token reuses.
-            used = 2 * model.config.num_experts_per_tok * len(self.streamed)
-            if isinstance(block.mlp, MoE) and len(experts.store.slots) >= used:
-                yield layer, (block.post_attention_layernorm, block.mlp.gate, experts, width)
+            norm, router = blocks[following].post_attention_layernorm, self.moes[following].gate
+            yield layer, LookAhead(norm, router, experts, AHEAD_WIDTH)
 
     def _vector(self, weight: Tensor) -> int:
         """Address of a float32 copy; norms are small, and the kernel reads them as they are used."""

@@ -224,11 +224,10 @@ class Transformer(nn.Module):
         and that perhaps lies on disk, is gone through once for all. `on_layer` is told how many layers are done."""
         pieces, xs = [], []
         for ids_T, state in chunks:
-            state.reserve(ids_T.shape[0])
-            for part_T in ids_T.split(PIECE):
-                start = state.length + sum(len(x) for x, piece in zip(xs, pieces, strict=True) if piece[0] is state)
-                pieces.append((state, start, start + len(part_T)))
-                xs.append(self.embed(part_T))
+            state.reserve(len(ids_T))
+            end = state.length + len(ids_T)
+            pieces += [(state, at, min(at + PIECE, end)) for at in range(state.length, end, PIECE)]
+            xs += self.embed(ids_T).split(PIECE)
         cos_TP, sin_TP = self.rotary.up_to(max(end for _, _, end in pieces))
         for i, block in enumerate(self.blocks):
             parts = zip(xs, pieces, strict=True)
@@ -236,11 +235,8 @@ class Transformer(nn.Module):
             xs = block.feed_forward_together(xs)
             if on_layer is not None:
                 on_layer(i + 1)
-        made = []
-        for _, state in chunks:
-            x_TD = torch.cat([x for x, piece in zip(xs, pieces, strict=True) if piece[0] is state])
-            made.append(self.logits(x_TD[-1:] if last_only else x_TD))
-        return made
+        whole = torch.cat(xs).split([len(ids_T) for ids_T, _ in chunks])
+        return [self.logits(x_TD[-1:] if last_only else x_TD) for x_TD in whole]
 
     @torch.inference_mode()
     def decode(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:

@@ -34,7 +34,7 @@ class LookAhead:
 
     def __call__(self, x_BD: np.ndarray) -> None:
         scores_BE = linear(self.norm(torch.from_numpy(x_BD)), self.router.weight).sigmoid()
-        best_BW = (scores_BE + self.router.e_score_correction_bias).topk(self.width, dim=-1).indices
+        best_BW = self.router.choose(scores_BE)[:, : self.width]
         self.experts.store.read_ahead(self.experts.layer, torch.unique(best_BW).tolist())
 
 

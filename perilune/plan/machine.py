@@ -15,7 +15,7 @@ import numpy as np
 
 from perilune.api.budget import available_memory
 from perilune.kernels import int4_cpu, linear_cpu
-from perilune.weights.disk_rate import READ_BYTES, measure_disk
+from perilune.weights.disk_rate import expert_rate
 
 REPEATS = 5
 DENSE_ROWS, WIDTH, EXPERT_WIDTH = 16_384, 7_168, 2_048
@@ -45,7 +45,6 @@ class Machine:
 
 def measure_machine(folder: Path, ram: int | None = None, disk_rate: float | None = None) -> Machine:
     """This machine. The disk is the one that holds `folder`; nothing is measured that is given."""
-    rates = {rate.depth: rate.rate for rate in measure_disk(folder, sizes=(READ_BYTES,))} if disk_rate is None else {}
     dense_one, dense_many = _dense_rates()
     expert_one, expert_many = _expert_rates()
     return Machine(
@@ -55,7 +54,7 @@ def measure_machine(folder: Path, ram: int | None = None, disk_rate: float | Non
         expert_rate=expert_one,
         dense_sums=dense_many,
         expert_sums=expert_many,
-        disk_rate=disk_rate or max(rates.values()),
+        disk_rate=disk_rate or expert_rate(folder),
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from perilune.api.budget import token_bytes
 from perilune.config import ModelConfig
 from perilune.weights.names import expected_tensors
 
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
-FLOAT_NUMBER_BYTES = 4  # of the cache that the engine keeps
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def needs_of(config: ModelConfig) -> Needs:
         experts=experts,
         per_token=config.num_experts_per_tok if moe_layers else 0,
         moe_layers=moe_layers,
-        context_token=FLOAT_NUMBER_BYTES * config.cache_width * config.num_hidden_layers,
+        context_token=token_bytes(config),
     )
 
 

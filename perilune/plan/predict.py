@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from perilune.api.budget import STREAMED_CHUNK, WORK_BYTES
+from perilune.api.budget import CONTEXT_TOKENS, STREAMED_CHUNK, WORK_BYTES
 from perilune.plan.machine import COMMON_GPU_RATE, Machine
 from perilune.plan.needs import Needs
 
 # Share of experts that a recency cache holds → share of uses that it serves: the middle of ten independent reports on
 # models with 256 to 896 experts a layer. A trace of one's own is better (perilune bench cache).
 HIT_CURVE = ((0.0, 0.0), (0.01, 0.035), (0.05, 0.3), (0.1, 0.5), (0.17, 0.65), (0.27, 0.75), (0.55, 0.9), (0.8, 0.98))
-CONTEXT = 8192
 DOWN_SHARE = 1 / 3
 FIRST_PROMPT = 1000
 
@@ -69,7 +68,7 @@ def predict(
 ) -> Prediction:
     """`even`: experts are chosen evenly, as a model of random weights does; then a cache serves what it holds."""
     on_gpu = min(needs.backbone, machine.gpu_ram)
-    fixed = needs.backbone - on_gpu + needs.embedding // 8 + WORK_BYTES + CONTEXT * needs.context_token
+    fixed = needs.backbone - on_gpu + needs.embedding // 8 + WORK_BYTES + CONTEXT_TOKENS * needs.context_token
     room = machine.ram - fixed + max(0, machine.gpu_ram - needs.backbone)
     least = needs.expert * needs.per_token
     share = min(1.0, max(0, room) / needs.all_experts) if needs.all_experts else 1.0

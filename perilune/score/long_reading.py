@@ -1,13 +1,14 @@
 """Reading long texts and asking about them: what a model must offer, and one text read once and asked many times."""
 
 import re
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+
+from perilune.api.budget import peak_memory
 
 SEGMENT = 2_048
 # Longer than any answer asked for: a reply that has not found its end by then is wrong anyway.
@@ -158,14 +159,4 @@ def run(
         trials.append(trial)
         if on_trial:
             on_trial(trial)
-    return Run(haystack.length, len(haystack.ids), seconds, peak_bytes(), tuple(trials))
-
-
-def peak_bytes() -> int:
-    """The most memory this process has held; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    return Run(haystack.length, len(haystack.ids), seconds, peak_memory(), tuple(trials))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from perilune.tasks.lookup_types import Lookup, Question
-from perilune.tasks.task import chance, pick
+from perilune.tasks.task import capital, chance, pick
 
 NEEDLES = 0.35
 QUESTIONS = 0.15
@@ -50,7 +50,7 @@ def _among(rng: random.Random, needle: str, piece: Callable[[], str]) -> str:
     if chance(rng, 0.7):
         before = piece()
         if before:
-            needle = before[:1].upper() + before[1:] + pick(rng, JOINTS) + needle
+            needle = capital(before) + pick(rng, JOINTS) + needle
     if chance(rng, 0.4):
         after = piece()
         if after:
@@ -59,7 +59,7 @@ def _among(rng: random.Random, needle: str, piece: Callable[[], str]) -> str:
 
 
 def _preceded(rng: random.Random, asked: Question, piece: str) -> Question:
-    return replace(asked, text=piece[:1].upper() + piece[1:] + pick(rng, (". ", ", ", ": ", "? ", " - ")) + asked.text)
+    return replace(asked, text=capital(piece) + pick(rng, (". ", ", ", ": ", "? ", " - ")) + asked.text)
 
 
 def _piece(rng: random.Random, text: Callable[[], str], told: set[str]) -> str:

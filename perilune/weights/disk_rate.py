@@ -49,6 +49,11 @@ def measure_disk(folder: Path, sizes: tuple[int, ...] = DISK_SIZES, depths: tupl
         return _disk_rates(Path(file.name), sizes, depths)
 
 
+def expert_rate(folder: Path) -> float:
+    """Bytes a second at best, by reads of about the size of an expert."""
+    return max(rate.rate for rate in measure_disk(folder, sizes=(READ_BYTES,)))
+
+
 def _disk_rates(path: Path, sizes: tuple[int, ...], depths: tuple[int, ...]) -> list[DiskRate]:
     opened = DirectFile(path, identify(os.stat(path)))
     rng, made = np.random.default_rng(0), []

@@ -33,10 +33,15 @@ class Record:
     size: int
 
 
+def tensor_names(config: ModelConfig, layer: int, expert: int) -> list[str]:
+    """Packed weights and scales of gate, up and down, in the order in which the kernels take them."""
+    prefixes = [expert_prefix(config, layer, expert, projection) for projection in PROJECTIONS]
+    return [prefix + part for prefix in prefixes for part in PARTS]
+
+
 def record_of(checkpoint: Checkpoint, config: ModelConfig, layer: int, expert: int) -> Record:
     """Tensors that are neighbours in a shard share a piece; every piece is whole blocks."""
-    prefixes = [expert_prefix(config, layer, expert, projection) for projection in PROJECTIONS]
-    infos = [checkpoint.info(prefix + part) for prefix in prefixes for part in PARTS]
+    infos = [checkpoint.info(name) for name in tensor_names(config, layer, expert)]
     runs: list[list[int]] = []
     order = sorted(range(len(infos)), key=lambda i: (infos[i].shard, infos[i].begin))
     for i in order:
@@ -59,6 +64,6 @@ def record_of(checkpoint: Checkpoint, config: ModelConfig, layer: int, expert: i
 def slot_bytes(checkpoint: Checkpoint, config: ModelConfig) -> int:
     """The room of one expert, whichever it is and however its tensors lie."""
     layer = next(i for i in range(config.num_hidden_layers) if config.is_moe_layer(i))
-    prefixes = [expert_prefix(config, layer, 0, projection) for projection in PROJECTIONS]
-    sizes = [info.end - info.begin for p in prefixes for info in (checkpoint.info(p + part) for part in PARTS)]
+    infos = [checkpoint.info(name) for name in tensor_names(config, layer, 0)]
+    sizes = [info.end - info.begin for info in infos]
     return sum(-(-size // BLOCK) * BLOCK for size in sizes) + len(sizes) * 2 * BLOCK

@@ -61,9 +61,7 @@ class StoreStats:
 class ExpertStore:
     """Experts of all layers of a checkpoint within `budget` bytes. Used by one thread at a time."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, config: ModelConfig, budget: int, *, readers: int = READERS, direct: bool = True
-    ):
+    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, budget: int):
         self.checkpoint, self.config = checkpoint, config
         self.slot_bytes = slot_bytes(checkpoint, config)
         layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
@@ -84,8 +82,7 @@ class ExpertStore:
         self._records: dict[Key, Record] = {}
         self._files: dict[str, DirectFile] = {}
         self._lock = threading.Lock()
-        self._direct = direct
-        self._readers = Readers(min(readers, count))
+        self._readers = Readers(min(READERS, count))
 
     def want(self, layer: int, experts: Sequence[int]) -> Wanted:
         """Starts to read what is missing of a layer's experts; see Wanted."""
@@ -183,7 +180,7 @@ class ExpertStore:
         with self._lock:
             if shard not in self._files:
                 header = self.checkpoint.headers[shard]
-                self._files[shard] = DirectFile(self.checkpoint.path(shard), header.identity, self._direct)
+                self._files[shard] = DirectFile(self.checkpoint.path(shard), header.identity)
             return self._files[shard]
 
 
@@ -234,7 +231,6 @@ class Wanted:
             if i >= self._next:
                 self._reach()
             if i >= self._next:
-                self.done()
                 raise WeightsError("every slot of the expert cache is in use; this is a fault of perilune")
             self._wait([expert])
             yield [expert]

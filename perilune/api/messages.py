@@ -1,0 +1,27 @@
+"""Replies in the shape in which clients send and receive them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perilune.api.streams import ChatReply
+    from perilune.text.calls import ToolCall
+
+
+def call_json(call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def as_message(reply: ChatReply) -> dict[str, Any]:
+    """A reply as the message that stands for it in the next prompt."""
+    message: dict[str, Any] = {"role": "assistant", "content": reply.content}
+    if reply.reasoning:
+        message["reasoning_content"] = reply.reasoning
+    if reply.tool_calls:
+        message["tool_calls"] = [call_json(call) for call in reply.tool_calls]
+    return message
