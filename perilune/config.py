@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,10 @@ class ModelConfig:
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def with_full_attention(self) -> ModelConfig:
+        """The same sizes with latent attention over everything in every layer: what the hybrid is measured against."""
+        return replace(self, memory=None, linear_attention=None)
 
     @property
     def qk_head_dim(self) -> int:

@@ -113,3 +113,12 @@ def test_packing_again_gives_the_same_bytes(corpus, tokenizer, tmp_path):
     for name in ("language.ids", "chat.mask", "index.json"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
     assert np.all(Packed.open(out).batch(0, 1)[0] >= 0)
+
+
+def test_rows_are_as_long_as_asked(corpus, tokenizer, tmp_path):
+    _, usual, parts = corpus
+    index = write_packed(tmp_path, tokenizer, tmp_path, parts=parts, context=256, held_out=HELD_OUT)
+    packed = Packed.open(tmp_path)
+    assert packed.context == 256 and packed.batch(0, 2)[0].shape == (2, 257)
+    assert index["groups"]["language"]["tokens"] == usual["groups"]["language"]["tokens"]
+    assert index["groups"]["language"]["rows"] > 3 * usual["groups"]["language"]["rows"]

@@ -47,3 +47,9 @@ def test_another_vocabulary_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(nano(4096).to_json())
     with pytest.raises(ConfigError, match="4096"):
         resolve_model(changed(model=str(tmp_path)), 8192)
+
+
+def test_the_twin_with_full_attention_has_the_same_sizes():
+    hybrid, full = resolve_model(changed(model="nano"), 8192), resolve_model(changed(model="nano-full"), 8192)
+    assert full.memory is None and not any(full.is_kda_layer(i) for i in range(full.num_hidden_layers))
+    assert dataclasses.replace(hybrid, memory=None, linear_attention=None) == full

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ def _ask(reading: Reading) -> tuple[float, list[float]]:
 
 def _full_row(config: ModelConfig, length: int) -> FullRow:
     """A fresh process would be cleaner for memory; the cache alone is given beside it."""
-    plain = replace(config, memory=None, linear_attention=None)
+    plain = config.with_full_attention()
     with tempfile.TemporaryDirectory() as folder:
         fresh = Transformer(plain)
         fresh.init_weights(0)

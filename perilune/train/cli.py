@@ -20,7 +20,7 @@ def run(
     data: Annotated[Path, typer.Option(help="Packed corpus.")],
     tokenizer: Annotated[Path, typer.Option(help="Folder with tiktoken.model.")],
     out: Annotated[Path, typer.Option(help="Run folder; a run found there goes on.")],
-    model: Annotated[str, typer.Option(help='"nano", or a config.json.')] = DEFAULTS["model"],
+    model: Annotated[str, typer.Option(help="nano, nano-full (full attention), or a config.json.")] = DEFAULTS["model"],
     start: Annotated[
         str, typer.Option(help="A model folder; the run begins with whatever fits of its weights.")
     ] = DEFAULTS["start"],
@@ -71,11 +71,12 @@ def prepare(
     tokenizer: Annotated[Path, typer.Option(help="Folder of the vocabulary; made when it is not there.")],
     seed: Annotated[int, typer.Option(help="Seed of the mixture.")] = 0,
     scale: Annotated[float, typer.Option(help="Share of the full corpus.")] = 1.0,
+    context: Annotated[int, typer.Option(help="Tokens of a row; longer documents are cut.", min=16, max=65536)] = 1024,
 ) -> None:
     """Read the sources, make the vocabulary, pack the mixture."""
     from perilune.train.prepare import prepare_data
 
-    prepare_data(out, tokenizer, seed=seed, scale=scale, say=typer.echo)
+    prepare_data(out, tokenizer, seed=seed, scale=scale, context=context, say=typer.echo)
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

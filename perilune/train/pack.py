@@ -1,6 +1,5 @@
 """Tokenise the mixture and pack whole documents into rows: flat files of ids, loss masks and segments."""
 
-import argparse
 import json
 import random
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,7 @@ import numpy as np
 from perilune.corpus.document import Document
 from perilune.corpus.encode import Encoded, encode
 from perilune.corpus.held_out import held_out_documents
-from perilune.corpus.sources import data_root, source
+from perilune.corpus.sources import source
 from perilune.tasks.families import WEIGHTS
 from perilune.text.tokenizer import Tokenizer
 from perilune.train.mixture import NANO, Part, documents
@@ -97,7 +96,14 @@ class GroupWriter:
 
 
 def training_stream(
-    parts: list[Part], root: Path, tokenizer: Tokenizer, seed: int, scale: float, tallies: dict[str, Tally]
+    parts: list[Part],
+    root: Path,
+    tokenizer: Tokenizer,
+    *,
+    seed: int,
+    scale: float,
+    slots: int,
+    tallies: dict[str, Tally],
 ) -> Iterator[Encoded]:
     """The documents of a group, parts interleaved by their tokens left; stops when each part is spent."""
     rng = random.Random(f"{seed}:order")
@@ -110,18 +116,18 @@ def training_stream(
             del left[name]
             continue
         made = encode(document, tokenizer)
-        _count(tallies.setdefault(name, Tally()), made)
+        _count(tallies.setdefault(name, Tally()), made, slots)
         yield made
         left[name] -= len(made.ids)
         if left[name] <= 0:
             del left[name]
 
 
-def _count(tally: Tally, made: Encoded) -> None:
+def _count(tally: Tally, made: Encoded, slots: int) -> None:
     tally.documents += 1
     tally.tokens += len(made.ids)
     tally.trained_tokens += sum(made.mask)
-    tally.cut_tokens += len(made.ids) if len(made.ids) > CONTEXT + 1 else 0
+    tally.cut_tokens += len(made.ids) if len(made.ids) > slots else 0
 
 
 def write_packed(
@@ -132,18 +138,20 @@ def write_packed(
     parts: tuple[Part, ...] = NANO,
     seed: int = 0,
     scale: float = 1.0,
+    context: int = CONTEXT,
     held_out: Iterable[Document] | None = None,
 ) -> dict[str, Any]:
-    """Write the corpus under `out`. The index comes last: a directory that has one is complete."""
+    """Write the corpus under `out`, in rows of `context` tokens. The index is written last."""
     out.mkdir(parents=True, exist_ok=True)
     (out / INDEX).unlink(missing_ok=True)
     tallies: dict[str, Tally] = {}
     groups: dict[str, Any] = {}
-    slots = CONTEXT + 1
+    slots = context + 1
     for name in dict.fromkeys(part.group for part in parts):
         writer = GroupWriter(out, name, slots, tokenizer.pad)
         chosen = [part for part in parts if part.group == name]
-        for row in pack_rows(training_stream(chosen, root, tokenizer, seed, scale, tallies), slots):
+        encoded = training_stream(chosen, root, tokenizer, seed=seed, scale=scale, slots=slots, tallies=tallies)
+        for row in pack_rows(encoded, slots):
             writer.write(row)
         groups[name] = writer.close()
     writer = GroupWriter(out, "held_out", slots, tokenizer.pad)
@@ -154,7 +162,7 @@ def write_packed(
     groups["held_out"] = writer.close()
     index = {
         "format": FORMAT,
-        "context": CONTEXT,
+        "context": context,
         "n_vocab": tokenizer.n_vocab,
         "tokenizer_sha256": tokenizer.sha256,
         "seed": seed,
@@ -173,18 +181,3 @@ def _origin(name: str, root: Path) -> dict[str, Any]:
     if name.startswith("generated"):
         return {"files": {}}
     return {"files": source(name).sha256(root)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Tokenise and pack the training mixture.")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tiktoken.model")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the full corpus of about 12 million tokens")
-    given = parser.parse_args()
-    index = write_packed(given.out, Tokenizer.load(given.tokenizer), data_root(), seed=given.seed, scale=given.scale)
-    print(json.dumps({key: index[key] for key in ("groups", "cut_share")}, indent=1))
-
-
-if __name__ == "__main__":
-    main()

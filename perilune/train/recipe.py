@@ -40,7 +40,7 @@ class TrainConfig:
     data: str  # a packed corpus
     tokenizer: str  # the folder with tiktoken.model
     out: str
-    model: str = "nano"  # "nano", or a path to a config.json
+    model: str = "nano"  # "nano", "nano-full" (full attention in every layer), or a path to a config.json
     start: str = ""  # a model folder whose fitting weights the run begins with
     steps: int = 2000
     rows: int = 8  # packed rows a step
@@ -118,8 +118,8 @@ def check_resume(old: TrainConfig, new: TrainConfig, step: int) -> None:
 
 def resolve_model(config: TrainConfig, n_vocab: int) -> ModelConfig:
     """The model's shape for a vocabulary of `n_vocab` ids, the 256 special ones included."""
-    if config.model == "nano":
-        return nano(n_vocab)
+    if config.model in ("nano", "nano-full"):
+        return nano(n_vocab) if config.model == "nano" else nano(n_vocab).with_full_attention()
     path = Path(config.model)
     model = ModelConfig.load(path if path.is_dir() else path.parent)
     if model.vocab_size != n_vocab:
