@@ -62,7 +62,11 @@ def needle(
     strict: Annotated[
         bool, typer.Option("--strict", help="One needle in each text: a read for each question.")
     ] = False,
-    filler: Annotated[str, typer.Option("--filler", help="text, code or noise.")] = "text",
+    filler: Annotated[str, typer.Option("--filler", help="text, code, noise, or a file or folder of yours.")] = "text",
+    needles: Annotated[
+        str | None,
+        typer.Option("--needles", help='"written" (eighty, by hand), or JSONL of needle, question, answer.'),
+    ] = None,
     seed: Seed = 0,
     png: Png = None,
     model: opt.ModelOption = "nano",
@@ -73,8 +77,10 @@ def needle(
     """Facts of many forms hidden at all depths of a long text, and asked for."""
     from perilune.score.needle import Plan, parse_lengths, score_needles
     from perilune.score.opened import Opened
+    from perilune.score.own import read_needles
 
-    plan = Plan(parse_lengths(lengths), count, depths, strict, filler, seed)
+    own = read_needles(needles) if needles else ()
+    plan = Plan(parse_lengths(lengths), min(count, len(own)) if own else count, depths, strict, filler, seed, own)
     opened = Opened(opt.open_model(model, None, threads, int4))
     with _progress() as on_haystack:
         report = score_needles(opened, model, plan, opened.encode, _data(), on_haystack=on_haystack)

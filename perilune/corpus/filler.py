@@ -60,9 +60,9 @@ NOISE = {
 def filler(kind: str, root: Path | None, rng: random.Random, held_out: bool) -> Iterator[str]:
     """Pieces without end. `root`: perilune.corpus.sources.data_root(), or None where the licensed data is absent."""
     if kind == "text":
-        return _pieces_of(_texts(root, rng, held_out) if root else _tales(rng), _prose)
+        return _pieces_of(_texts(root, rng, held_out) if root else _tales(rng), prose)
     if kind == "code":
-        return _pieces_of(_programs(root, rng, held_out), _lines)
+        return _pieces_of(_programs(root, rng, held_out), lines)
     if kind == "noise":
         return _noise(rng, NOISE[held_out])
     if kind == "needles":
@@ -75,7 +75,7 @@ def _pieces_of(documents: Iterator[str], cut: Callable[[str], Iterator[str]]) ->
         yield from cut(document)
 
 
-def _prose(text: str) -> Iterator[str]:
+def prose(text: str) -> Iterator[str]:
     """Sentences; a paragraph begins on a new line, a page after an empty one."""
     between = "\n\n"
     for paragraph in text.split("\n"):
@@ -86,7 +86,7 @@ def _prose(text: str) -> Iterator[str]:
         between = "\n"
 
 
-def _lines(text: str) -> Iterator[str]:
+def lines(text: str) -> Iterator[str]:
     """Groups of lines that empty lines part, long groups cut."""
     between = "\n\n"
     for group in text.split("\n\n"):
@@ -154,10 +154,10 @@ def _loaded(root: Path, name: str, held_out: bool) -> tuple[str, ...]:
         return tuple(item.text for item in source(name).items(root, held_out) if item.text)
     # Whole pages of the encyclopedia; the training mixture knows their openings only.
     pages = (row for path in source(name).paths(root) for row in rows(path))
-    return tuple(clean_lines(page["text"]) for page in pages if is_held_out(name, page["title"]) == held_out)
+    return tuple(cleanlines(page["text"]) for page in pages if is_held_out(name, page["title"]) == held_out)
 
 
-def clean_lines(text: str) -> str:
+def cleanlines(text: str) -> str:
     return "\n".join(clean(line) for line in text.split("\n") if line.strip())
 
 

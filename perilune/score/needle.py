@@ -13,8 +13,10 @@ from perilune.corpus.filler import filler
 from perilune.errors import RequestError
 from perilune.score.long_reading import Asked, Haystack, OnRead, Reads, Trial, run
 from perilune.score.long_report import LongReport, size
+from perilune.score.own import own_filler
 from perilune.tasks.lookup import lay
 from perilune.tasks.lookup_mixed import apart, joined
+from perilune.tasks.lookup_types import Lookup
 
 Encode = Callable[[str], list[int]]
 LENGTHS = "4k,32k,128k,512k,1m,2m"
@@ -36,10 +38,13 @@ class Plan:
     strict: bool = False
     filler: str = "text"
     seed: int = 0
+    own: tuple[Lookup, ...] = ()  # of one needle each, to take instead of the held-out forms
 
     def __post_init__(self) -> None:
-        if self.filler not in FILLERS:
-            raise RequestError(f"--filler takes {', '.join(FILLERS)}; got {self.filler[:20]!r}")
+        if self.filler not in FILLERS and not Path(self.filler).exists():
+            raise RequestError(f"--filler takes {', '.join(FILLERS)}, a file or a folder; got {self.filler[:40]!r}")
+        if self.own and self.count > len(self.own):
+            raise RequestError(f"{self.count} questions were wanted, but there are {len(self.own)} needles")
 
     @property
     def needles(self) -> list[int]:
@@ -50,7 +55,9 @@ class Plan:
         held = ", ".join(f"{needles} in {size(n)}" for n, needles in zip(self.lengths, self.needles, strict=True))
         one = "one needle in each text"
         many = f"needles in one text: {held}; for each question the others are distractors"
-        filler = f"filler: {self.filler}; forms, words and filler are held out"
+        held_out = [] if self.own else ["forms", "words"]
+        held_out += ["filler"] if self.filler in FILLERS else []
+        filler = f"filler: {self.filler}" + (f"; held out: {', '.join(held_out)}" if held_out else "")
         if self.filler == "text" and max(self.lengths) > ROUND:
             filler += "; such prose is rare, so it comes round again about every million tokens"
         return (one if self.strict else many, filler)
@@ -74,14 +81,16 @@ def haystacks(plan: Plan, length: int, encode: Encode, root: Path | None) -> Ite
     """As many texts as hold `count` needles; over all of them the depths are even."""
     each = plan.needles[plan.lengths.index(length)]
     texts = -(-plan.count // each)
+    own = random.Random(f"{plan.seed}:own:{length}").sample(plan.own, plan.count) if plan.own else None
     for text in range(texts):
         rng = random.Random(f"{plan.seed}:needle:{length}:{text}")
         count = min(each, plan.count - text * each)
         depths = [(i + (text + 0.5) / texts) / count for i in range(count)]
         if plan.strict:
             depths = [(text % plan.depths + rng.random()) / plan.depths]
-        lookups = apart(rng, count, held_out=True)
-        laid = lay(rng, joined("needle", lookups, "text"), filler(plan.filler, root, rng, True), length, encode, depths)
+        lookups = own[text * each :][:count] if own else apart(rng, count, held_out=True)
+        pieces = filler(plan.filler, root, rng, True) if plan.filler in FILLERS else own_filler(plan.filler)
+        laid = lay(rng, joined("needle", lookups, "text"), pieces, length, encode, depths)
         asked = (
             Asked(one.task, one.questions[0].text, one.questions[0].values, (span,), span[0] / len(laid.ids))
             for one, span in zip(lookups, laid.spans, strict=True)

@@ -27,6 +27,7 @@ from perilune.model.copy_head import Pointing
 from perilune.model.layers import following
 from perilune.model.model import Transformer
 from perilune.tasks.lookup import LOOKUPS, Laid, Lookup, lay
+from perilune.tasks.lookup_sentences import sentences
 from perilune.tasks.lookup_values import Values
 from perilune.tasks.lookup_wrapped import wrapped
 from perilune.tasks.task import reply
@@ -44,7 +45,7 @@ LONGEST_LIVE = 104  # a question with its reply that is longer is left out
 WEIGHTS = {
     "single": 0.09,
     "multikey": 0.11,
-    "multivalue": 0.10,
+    "multivalue": 0.14,
     "multiquery": 0.08,
     "backward": 0.03,
     "needles_words": 0.07,
@@ -58,6 +59,7 @@ WEIGHTS = {
     "variables": 0.02,
     "copy": 0.05,
     "mixed": 0.03,
+    "sentences": 0.24,
 }
 TOKENS_A_NEEDLE = 48  # about one needle for so many tokens read, at most
 
@@ -143,8 +145,11 @@ class AskRows:
         while True:
             name = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             most = max(2, tokens // TOKENS_A_NEEDLE)
-            lookup = LOOKUPS[name](rng, rng.randint(max(1, most // 4), most), False)
-            lookup = wrapped(rng, lookup, partial(next, filler("text", self.root, rng, False)))
+            count, piece = rng.randint(max(1, most // 4), most), partial(next, filler("text", self.root, rng, False))
+            lookup = sentences(rng, count, piece) if name == "sentences" else LOOKUPS[name](rng, count, False)
+            if lookup is None:
+                continue
+            lookup = wrapped(rng, lookup, piece)
             head = self._header(rng, lookup)
             laid = self._lay(rng, lookup, tokens - len(head))
             if laid is None or len(laid.ids) + len(head) > tokens:
