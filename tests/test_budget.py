@@ -49,7 +49,7 @@ def test_experts_stream_where_they_do_not_fit_and_say_the_same(directory):
 
 
 def test_too_little_says_what_is_needed_and_that_is_enough(directory):
-    with pytest.raises(WeightsError, match=r"too little.*always uses take.*smallest expert cache.*give at least"):
+    with pytest.raises(WeightsError, match=r"too little.*always uses take.*the fewest experts.*give at least"):
         load(directory, ram="1kB")
     config = ModelConfig.load(directory)
     least = fixed(directory) + config.num_experts_per_tok * slot_bytes(open_checkpoint(directory), config)

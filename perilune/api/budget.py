@@ -6,6 +6,7 @@ Mapped weights are counted as if they were read once, since every token reads th
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from perilune.api.locate import parse_bytes
 from perilune.config import ModelConfig
 from perilune.engine.cache import PrefixCache
 from perilune.errors import RequestError, WeightsError
+from perilune.model.quantised import BACKBONES, is_quantised, quantised_bytes
 from perilune.weights.expert_layout import slot_bytes
 from perilune.weights.files import Checkpoint
+from perilune.weights.header import TensorInfo
+from perilune.weights.names import is_ignored, our_name
 
 WORK_BYTES = 512 << 20  # Python, torch and the kernels
 STREAMED_CHUNK = 4096  # tokens of a prompt that go through each layer together
@@ -96,35 +100,33 @@ def peak_memory() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int, context: int | None = None) -> MemorySplit:
+def split_memory(
+    checkpoint: Checkpoint, config: ModelConfig, budget: int, context: int | None = None, backbone: str = "bf16"
+) -> MemorySplit:
     """How `budget` bytes are shared out, with room for `context` tokens of conversations (None: CONTEXT_TOKENS);
     raises WeightsError where the model cannot run in them at all."""
-    sizes = {name: info.end - info.begin for name, info in checkpoint.tensors.items()}
-    experts = sum(size for name, size in sizes.items() if ".mlp.experts." in name)
-    embedding = sum(size for name, size in sizes.items() if name.endswith("embed_tokens.weight"))
-    backbone = sum(sizes.values()) - experts
+    used, experts = _weights(checkpoint, config, backbone)
     moe_layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
-    if not config.tie_word_embeddings:
-        backbone -= embedding * 7 // 8  # a prompt touches few rows of it, though whole pages around each
     # Keys and values, padded to the width of keys, are expanded for all tokens that a piece of the chunk attends to.
     expanded = 2 * config.num_attention_heads * (config.qk_nope_head_dim + config.qk_rope_head_dim)
     work = WORK_BYTES + STREAMED_CHUNK * 4 * (CHUNK_WIDTHS * config.hidden_size + expanded)
     tokens = min(CONTEXT_TOKENS if context is None else context, config.max_position_embeddings)
     kept = 2 * token_bytes(config) * tokens
-    fixed = backbone + work + kept
+    fixed = used + work + kept
     room, cache, slots = budget - fixed, experts, 0
     if room < experts:
-        if config.quantization is None or not experts:
-            raise _too_little(budget, backbone + experts, work, kept, 0)
-        slot = slot_bytes(checkpoint, config)
-        least = config.num_experts_per_tok * slot
+        streams = config.quantization is not None and experts > 0
+        slot = slot_bytes(checkpoint, config) if streams else 0
+        least = config.num_experts_per_tok * slot if streams else experts
         if room < least:
-            raise _too_little(budget, backbone, work, kept, least)
+            smaller = BACKBONES[BACKBONES.index(backbone) + 1 :]
+            saved = {name: used - _weights(checkpoint, config, name)[0] for name in smaller}
+            raise _too_little(budget, used, work, kept, least, saved)
         slots = room // slot
         cache = slots * slot
     return MemorySplit(
         budget=budget,
-        backbone=backbone,
+        backbone=used,
         context=kept,
         work=work,
         experts=experts,
@@ -134,6 +136,26 @@ def split_memory(checkpoint: Checkpoint, config: ModelConfig, budget: int, conte
         experts_per_layer=config.n_routed_experts,
         context_tokens=tokens,
     )
+
+
+def _weights(checkpoint: Checkpoint, config: ModelConfig, backbone: str) -> tuple[int, int]:
+    """Bytes of what every token uses, and of all routed experts."""
+    sizes = {
+        name: _size(info, our_name(name, config), backbone)
+        for name, info in checkpoint.tensors.items()
+        if not is_ignored(name, config)
+    }
+    experts = sum(size for name, size in sizes.items() if ".experts." in name)
+    embedding = sum(size for name, size in sizes.items() if name.endswith("embed_tokens.weight"))
+    # A prompt touches few rows of the embedding, though whole pages around each.
+    spared = 0 if config.tie_word_embeddings else embedding * 7 // 8
+    return sum(sizes.values()) - experts - spared, experts
+
+
+def _size(info: TensorInfo, name: str, backbone: str) -> int:
+    if backbone != "bf16" and is_quantised(name, info.shape):
+        return quantised_bytes(info.shape, backbone)
+    return info.end - info.begin
 
 
 def token_bytes(config: ModelConfig) -> int:
@@ -146,12 +168,16 @@ def prefix_cache(split: MemorySplit) -> PrefixCache:
     return PrefixCache(max_bytes=split.context // 2)
 
 
-def _too_little(budget: int, weights: int, work: int, context: int, least: int) -> WeightsError:
-    cache = f", its smallest expert cache {_gib(least)}" if least else ""
+def _too_little(
+    budget: int, weights: int, work: int, context: int, experts: int, saved: Mapping[str, int]
+) -> WeightsError:
+    needed = weights + work + context + experts
+    routed = f", the fewest experts {_gib(experts)}" if experts else ""
+    ways = [f"{_gib(needed - size)} with backbone {name}" for name, size in saved.items() if size > 0]
     return WeightsError(
         f"ram = {_gib(budget)} is too little: the weights that this model always uses take {_gib(weights)}, the work "
-        f"around them {_gib(work)}, conversations {_gib(context)}{cache}; "
-        f"give at least {_gib(weights + work + context + least)}"
+        f"around them {_gib(work)}, conversations {_gib(context)}{routed}; give at least "
+        + ", or ".join([_gib(needed), *ways])
     )
 
 

@@ -28,6 +28,7 @@ from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, MessageError, RequestError, TokenizerError
 from perilune.model.checkpoint import expert_store, load_transformer
 from perilune.model.model import Transformer
+from perilune.model.quantised import BACKBONES
 from perilune.text.calls import count_calls
 from perilune.text.chat import Rendered, render
 from perilune.text.ranks import RANKS_FILE
@@ -50,6 +51,7 @@ def load(
     device: str = "cpu",
     int4: str = "float",
     context: int | None = None,
+    backbone: str = "bf16",
 ) -> Model:
     """Opens a published model directory, or a bundled model by name.
 
@@ -57,19 +59,25 @@ def load(
     do not all fit, they are read from disk when they are needed, through a cache of what is left. Without it, all
     weights are mapped. `context` is how many tokens of conversations that memory has room for (8,192 if not given);
     it counts only with `ram`, and not for what is read into a chunk memory. `int4` chooses how INT4 experts are
-    multiplied: "float" is exact, "int8" rounds activations and is faster. The same reply comes for every `ram`.
+    multiplied: "float" is exact, "int8" rounds activations and is faster. `backbone` is what the weights that every
+    token uses are kept as: "bf16" as they lie, or "int8" or "int4" where memory is short, which changes replies a
+    little. The same reply comes for every `ram`.
     """
     directory = find_model(path_or_name)
     check_device(device)
     if int4 not in INT4_MODES:
         raise RequestError(f"int4 must be one of {', '.join(INT4_MODES)}, got {str(int4)[:40]!r}")
+    if backbone not in BACKBONES:
+        raise RequestError(f"backbone must be one of {', '.join(BACKBONES)}, got {str(backbone)[:40]!r}")
     budget = None if ram is None else memory_budget(ram)
     use_threads(threads)
     checkpoint, memory = open_checkpoint(directory), None
     if budget is not None:
-        memory = split_memory(checkpoint, ModelConfig.load(directory), budget, _context(context))
+        memory = split_memory(checkpoint, ModelConfig.load(directory), budget, _context(context), backbone)
     cache = memory.cache if memory and memory.streamed else None
-    transformer = load_transformer(directory, int4_mode=int4, expert_cache=cache, checkpoint=checkpoint)
+    transformer = load_transformer(
+        directory, int4_mode=int4, expert_cache=cache, backbone=backbone, checkpoint=checkpoint
+    )
     tokenizer = Tokenizer.load(directory) if (directory / RANKS_FILE).exists() else None
     options: dict[str, Any] = {"vocab_size": tokenizer.n_vocab if tokenizer else None}
     if memory:

@@ -80,6 +80,7 @@ def chat(
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
+    backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write which experts every token used.", metavar="FILE")
@@ -104,7 +105,10 @@ def chat(
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
     session = Session(
-        opt.open_model(model, ram, threads, int4, context), {"thinking": thinking, **sampling}, system, declared
+        opt.open_model(model, ram, threads, int4, context, backbone),
+        {"thinking": thinking, **sampling},
+        system,
+        declared,
     )
     with _traced(session.model, trace):
         if asked is None:
@@ -130,6 +134,7 @@ def generate(
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
+    backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
 ) -> None:
@@ -146,7 +151,7 @@ def generate(
         stop=stop,
     )
     given = _parse_ids(ids) if ids is not None else _question(prompt)
-    opened = opt.open_model(model, ram, threads, int4, context)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone)
     if json:
         done = opened.generate(given, **sampling)
         output.print_json(

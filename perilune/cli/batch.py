@@ -20,6 +20,7 @@ def batch(
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
+    backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
 ) -> None:
@@ -30,7 +31,7 @@ def batch(
     from perilune.cli.output import plain, print_json
 
     requests = read_lines(lines)
-    opened = opt.open_model(model, ram, threads, int4, context)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone)
     aside = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=aside, disable=not aside.is_terminal) as progress:

@@ -44,6 +44,7 @@ def stream(
     prompt: Annotated[int, typer.Option("--prompt", help="Tokens to read first.")] = 128,
     tokens: Annotated[int, typer.Option("--tokens", help="Tokens to write.")] = 32,
     ahead: Annotated[bool, typer.Option("--ahead/--no-ahead", help="Guess the next layer's experts.")] = True,
+    backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     threads: opt.ThreadsOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
@@ -51,7 +52,8 @@ def stream(
     """Reading and writing with experts from disk, against what the disk allows."""
     from perilune.bench.stream import bench_stream
 
-    _print(bench_stream(opt.open_model(model, ram, threads, int4), prompt=prompt, tokens=tokens, ahead=ahead), json)
+    opened = opt.open_model(model, ram, threads, int4, backbone=backbone)
+    _print(bench_stream(opened, prompt=prompt, tokens=tokens, ahead=ahead), json)
 
 
 @bench_app.command()

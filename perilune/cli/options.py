@@ -27,6 +27,14 @@ INT4_DEFAULT = "float"
 Int4Option = Annotated[
     str, typer.Option("--int4", help='INT4 experts: "float" (exact) or "int8" (faster, activations rounded).')
 ]
+BACKBONE_DEFAULT = "bf16"
+BackboneOption = Annotated[
+    str,
+    typer.Option(
+        "--backbone",
+        help='Weights that every token uses: "bf16" as published, or "int8" or "int4" where memory is short.',
+    ),
+]
 MaxTokensOption = Annotated[int | None, typer.Option("--max-tokens", help="Longest reply, in tokens.")]
 TemperatureOption = Annotated[
     float | None, typer.Option("--temperature", help="0 always takes the most likely token; up to 2.")
@@ -54,11 +62,12 @@ def open_model(
     threads: int | None = None,
     int4: str = INT4_DEFAULT,
     context: int | None = None,
+    backbone: str = BACKBONE_DEFAULT,
 ) -> Model:
     from perilune.api import load
 
     size = int(ram) if ram is not None and ram.isdecimal() else ram
-    opened = load(model, ram=size, threads=threads, int4=int4, context=context)
+    opened = load(model, ram=size, threads=threads, int4=int4, context=context, backbone=backbone)
     if opened.memory is not None:
         typer.echo(str(opened.memory), err=True)
     return opened

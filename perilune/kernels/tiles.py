@@ -114,6 +114,38 @@ def dense_tile(rows: int, bf16: bool) -> Any:
     return tile
 
 
+def int8_tile(rows: int) -> Any:
+    """Weights int8 without their scale, activations float32; K is a multiple of 16."""
+    columns = 16 // rows
+
+    def write(e: Emitter, w: Any, w_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any) -> None:
+        weights = _row_addresses(e, w, w_stride, rows)
+        inputs = [e.load(I64, x_table, 8 * c) for c in range(columns)]
+        ahead = _ahead(e, w_stride, rows)
+
+        def step(index: Any, sums: list[Any]) -> list[Any]:
+            at_w, at_x = e.b.shl(index, e.i64(4)), e.b.shl(index, e.i64(6))
+            ws = []
+            for weight in weights:
+                if columns <= 2:
+                    e.prefetch(weight, e.b.add(at_w, ahead))
+                ws.append(e.b.sitofp(e.b.sext(e.load(V16B, weight, at_w), V16I), V16F))
+            out_sums = []
+            for c in range(columns):
+                x = e.load(V16F, inputs[c], at_x)
+                out_sums += [e.fma(v, x, sums[c * rows + r]) for r, v in enumerate(ws)]
+            return out_sums
+
+        sums = e.loop(e.b.ashr(k, e.i64(4)), [constant(V16F, 0.0)] * 16, step)
+        _finish(e, sums, rows, columns, out, out_stride)
+
+    @instruction
+    def tile(typing: Any, w: Any, w_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any) -> Any:
+        return emit_shared(f"int8_{rows}", 6, write)
+
+    return tile
+
+
 def _unpack_float(e: Emitter, words: Any, scale: Any) -> tuple[Any, Any]:
     """16 bytes of nibbles and one scale as 16 even and 16 odd float32 weights."""
     wide = e.b.zext(words, V16I)

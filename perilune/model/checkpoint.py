@@ -17,6 +17,7 @@ from perilune.errors import ConfigError
 from perilune.model.fused import fuse
 from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
+from perilune.model.quantised import BACKBONES, is_quantised, quantise
 from perilune.model.streamed import StreamedExperts
 from perilune.weights import int4
 from perilune.weights.expert_layout import tensor_names
@@ -45,6 +46,7 @@ def load_transformer(
     *,
     int4_mode: str = "float",
     expert_cache: int | None = None,
+    backbone: str = "bf16",
     checkpoint: Checkpoint | None = None,
 ) -> Transformer:
     """Open a model directory for inference.
@@ -52,11 +54,14 @@ def load_transformer(
     `int4_mode` says how INT4 experts compute: "int8" rounds activations to int8 per group of 32, "float" keeps
     them exact, "unpacked" expands the weights to float32 (the definition; needs eight times the memory).
     `expert_cache` (bytes) streams INT4 experts through a cache of that size; without it they are mapped.
+    `backbone` ("int8", "int4") makes what every token uses smaller in memory, at a cost in exactness.
     `checkpoint` is that of the directory, where it has been opened already.
     Raises ConfigError or WeightsError before any large read.
     """
     if int4_mode not in INT4_MODES:
         raise ConfigError(f"int4 = {int4_mode!r} must be one of {', '.join(INT4_MODES)}")
+    if backbone not in BACKBONES:
+        raise ConfigError(f"backbone = {backbone!r} must be one of {', '.join(BACKBONES)}")
     config = ModelConfig.load(directory)
     with torch.device("meta"):
         model = Transformer(config)
@@ -64,8 +69,14 @@ def load_transformer(
     check_tensors(config, checkpoint)
     check_stored_shapes(config, checkpoint)
     for name in checkpoint.names():
-        if ".experts." not in name and not is_ignored(name, config):
-            _assign(model, our_name(name, config), checkpoint.tensor(name))
+        if ".experts." in name or is_ignored(name, config):
+            continue
+        ours, tensor = our_name(name, config), checkpoint.tensor(name)
+        if backbone != "bf16" and is_quantised(ours, tensor.shape):
+            quantise(model, ours, tensor, backbone)
+            checkpoint.forget(name)
+        else:
+            _assign(model, ours, tensor)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
     store = None

@@ -1,7 +1,7 @@
 """The fused decode step of an opened model: one kernel call a token instead of dozens of small ones a layer.
 
 It is the fast form of `Transformer.decode`, whose plain path stays the definition. A model whose weights the kernel
-cannot read in place (float experts, group-limited routing, odd latent widths) simply keeps the plain path.
+cannot read in place (float experts, a quantised backbone, group-limited routing, odd latent widths) keeps the plain one.
 
 Legend: B sequences, D hidden, V vocabulary, P rotary pairs; NP layers by sequences in the cache table.
 """
@@ -21,6 +21,7 @@ from perilune.kernels.decode_cpu import DecodePlan, LayerWeights, Matrix, Sizes
 from perilune.model.attention import LATENT_NORM_EPS, LatentAttention
 from perilune.model.layers import SwiGLU
 from perilune.model.moe import Int4Experts, MoE
+from perilune.model.quantised import QuantisedLinear
 from perilune.model.state import SequenceState
 from perilune.model.streamed import LookAhead, StreamedExperts
 
@@ -38,6 +39,8 @@ def fuse(model: Transformer) -> FusedDecode | None:
         return None
     moes = [block.mlp for block in model.blocks if isinstance(block.mlp, MoE)]
     if any(not isinstance(moe.experts, Int4Experts) for moe in moes):
+        return None
+    if any(isinstance(module, QuantisedLinear) for module in model.modules()):
         return None
     weights = [w for w in model.parameters() if w.dim() == 2]
     if any(w.dtype not in READABLE or w.device.type != "cpu" or not w.is_contiguous() for w in weights):

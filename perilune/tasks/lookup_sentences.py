@@ -47,7 +47,7 @@ _IRREGULAR = (
     "froze/freeze got/get grew/grow knew/know lay/lie spoke/speak sank/sink sang/sing sat/sit slept/sleep "
     "struck/strike swam/swim threw/throw wore/wear broke/break bore/bear heard/hear hid/hide"
 )
-IRREGULAR = dict(pair.split("/") for pair in _IRREGULAR.split())
+IRREGULAR = {past: plain for past, _, plain in (pair.partition("/") for pair in _IRREGULAR.split())}
 LEADS = ("", "", "", "", "Please answer: ", "Short question: ", "From the text: ", "I wonder: ", "Tell me: ")
 
 

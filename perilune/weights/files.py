@@ -128,6 +128,14 @@ class Checkpoint:
         window.owner = mapping
         return torch.frombuffer(window, dtype=dtype).reshape(info.shape)
 
+    def forget(self, name: str) -> None:
+        """The pages of a mapped tensor leave this process's memory; they come back when they are read again."""
+        info = self.info(name)
+        start = -(-info.begin // mmap.PAGESIZE) * mmap.PAGESIZE
+        whole = info.end // mmap.PAGESIZE * mmap.PAGESIZE - start
+        if whole > 0 and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping(info.shard).map.madvise(mmap.MADV_DONTNEED, start, whole)
+
     def _mapping(self, shard: str) -> _Mapping:
         if shard not in self._mappings:
             self._mappings[shard] = _Mapping(self.path(shard), self.headers[shard])
