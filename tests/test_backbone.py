@@ -1,5 +1,7 @@
 """A backbone in few bits: kernels against their definition, the same bits in every company, and what it costs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from perilune.kernels import quantised_cpu
 from perilune.kernels.threads import get_threads, set_threads
 from perilune.model.checkpoint import load_transformer
 from perilune.model.quantised import QuantisedLinear, is_quantised, quantised_bytes
+from perilune.presets import preset
 from perilune.synth import synthesize
 from perilune.weights.files import open_checkpoint
 
@@ -21,7 +24,7 @@ KINDS = (("int8", 8), ("int4", 4))
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     out = tmp_path_factory.mktemp("backbone") / "model"
-    synthesize("tiny", out, seed=4)
+    synthesize(replace(preset("tiny"), moe_intermediate_size=1024), out, seed=4)
     return out
 
 

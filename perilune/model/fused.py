@@ -1,7 +1,7 @@
 """The fused decode step of an opened model: one kernel call a token instead of dozens of small ones a layer.
 
 It is the fast form of `Transformer.decode`, whose plain path stays the definition. A model whose weights the kernel
-cannot read in place (float experts, a quantised backbone, group-limited routing, odd latent widths) keeps the plain one.
+cannot read in place (float experts, a quantised backbone, group-limited routing, odd widths) keeps the plain one.
 
 Legend: B sequences, D hidden, V vocabulary, P rotary pairs; NP layers by sequences in the cache table.
 """
