@@ -117,7 +117,7 @@ def test_the_context_is_what_there_is_memory_for(directory):
 
 def test_running_sequences_share_the_context(directory):
     model = load(directory, ram=fixed(directory) + (1 << 30), context=30)
-    streams = [model.generate_stream(range(9), max_tokens=6) for _ in range(3)]
+    streams = [model.generate_stream(range(9), max_tokens=6, ignore_eos=True) for _ in range(3)]
     model.engine.step()
     assert len(model.engine.scheduler.running) == 2  # of 15 tokens each at most
     for stream in streams:

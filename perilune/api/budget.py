@@ -107,11 +107,8 @@ def split_memory(
     raises WeightsError where the model cannot run in them at all."""
     used, experts = _weights(checkpoint, config, backbone)
     moe_layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
-    # Keys and values, padded to the width of keys, are expanded for all tokens that a piece of the chunk attends to.
-    expanded = 2 * config.num_attention_heads * (config.qk_nope_head_dim + config.qk_rope_head_dim)
-    work = WORK_BYTES + STREAMED_CHUNK * 4 * (CHUNK_WIDTHS * config.hidden_size + expanded)
     tokens = min(CONTEXT_TOKENS if context is None else context, config.max_position_embeddings)
-    kept = 2 * token_bytes(config) * tokens
+    work, kept = work_bytes(config), context_bytes(config, tokens)
     fixed = used + work + kept
     room, cache, slots = budget - fixed, experts, 0
     if room < experts:
@@ -156,6 +153,18 @@ def _size(info: TensorInfo, name: str, backbone: str) -> int:
     if backbone != "bf16" and is_quantised(name, info.shape):
         return quantised_bytes(info.shape, backbone)
     return info.end - info.begin
+
+
+def work_bytes(config: ModelConfig) -> int:
+    """What a running model needs beside its weights and conversations."""
+    # Keys and values, padded to the width of keys, are expanded for all tokens that a piece of the chunk attends to.
+    expanded = 2 * config.num_attention_heads * (config.qk_nope_head_dim + config.qk_rope_head_dim)
+    return WORK_BYTES + STREAMED_CHUNK * 4 * (CHUNK_WIDTHS * config.hidden_size + expanded)
+
+
+def context_bytes(config: ModelConfig, tokens: int) -> int:
+    """Room for running conversations of so many tokens, and for as much of finished ones."""
+    return 2 * token_bytes(config) * tokens
 
 
 def token_bytes(config: ModelConfig) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from perilune.api.budget import token_bytes
+from perilune.api.budget import CONTEXT_TOKENS, context_bytes, work_bytes
 from perilune.config import ModelConfig
-from perilune.weights.names import expected_tensors
+from perilune.model.quantised import is_quantised, quantised_bytes
+from perilune.weights.names import expected_tensors, our_name
 
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -25,7 +26,8 @@ class Needs:
     experts: int  # of a layer
     per_token: int
     moe_layers: int
-    context_token: int
+    beside: int  # memory for the work and for conversations
+    kept_as: str = "bf16"  # the backbone
 
     @property
     def all_experts(self) -> int:
@@ -38,6 +40,7 @@ class Needs:
 
     @property
     def total(self) -> int:
+        """Bytes in memory where everything finds room."""
         return self.backbone + self.embedding + self.all_experts
 
     def distinct(self, tokens: int) -> float:
@@ -47,8 +50,8 @@ class Needs:
         return self.experts * (1 - (1 - self.per_token / self.experts) ** tokens)
 
 
-def needs_of(config: ModelConfig) -> Needs:
-    """Counted over the published tensors of the text model."""
+def needs_of(config: ModelConfig, kept_as: str = "bf16") -> Needs:
+    """Counted over the published tensors of the text model, with the backbone as "bf16", "int8" or "int4"."""
     number = SIZES[config.dtype]
     backbone = embedding = sums = expert_bytes = expert_sums = 0
     for name, tensor in expected_tensors(config).items():
@@ -60,7 +63,8 @@ def needs_of(config: ModelConfig) -> Needs:
         elif name.endswith("embed_tokens.weight") and not config.tie_word_embeddings:
             embedding += count * number
         else:
-            backbone += count * number
+            small = kept_as != "bf16" and is_quantised(our_name(name, config), tensor.shape)
+            backbone += quantised_bytes(tensor.shape, kept_as) if small else count * number
             sums += count if len(tensor.shape) > 1 else 0
     moe_layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
     experts = config.n_routed_experts if moe_layers else 0
@@ -74,7 +78,8 @@ def needs_of(config: ModelConfig) -> Needs:
         experts=experts,
         per_token=config.num_experts_per_tok if moe_layers else 0,
         moe_layers=moe_layers,
-        context_token=token_bytes(config),
+        beside=work_bytes(config) + context_bytes(config, min(CONTEXT_TOKENS, config.max_position_embeddings)),
+        kept_as=kept_as,
     )
 
 

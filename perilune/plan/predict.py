@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from perilune.api.budget import CONTEXT_TOKENS, STREAMED_CHUNK, WORK_BYTES
+from perilune.api.budget import STREAMED_CHUNK
 from perilune.plan.machine import COMMON_GPU_RATE, Machine
 from perilune.plan.needs import Needs
 
@@ -27,6 +27,7 @@ class Prediction:
     """Seconds of one token by what takes them, and what follows. `runs` is False where the model has no room."""
 
     machine: str
+    kept_as: str  # the backbone: "bf16", "int8" or "int4"
     runs: bool
     short: int  # bytes that are missing where it does not run
     cache_share: float
@@ -68,7 +69,7 @@ def predict(
 ) -> Prediction:
     """`even`: experts are chosen evenly, as a model of random weights does; then a cache serves what it holds."""
     on_gpu = min(needs.backbone, machine.gpu_ram)
-    fixed = needs.backbone - on_gpu + needs.embedding // 8 + WORK_BYTES + CONTEXT_TOKENS * needs.context_token
+    fixed = needs.backbone - on_gpu + needs.embedding // 8 + needs.beside
     room = machine.ram - fixed + max(0, machine.gpu_ram - needs.backbone)
     least = needs.expert * needs.per_token
     share = min(1.0, max(0, room) / needs.all_experts) if needs.all_experts else 1.0
@@ -87,6 +88,7 @@ def predict(
     first_bytes = needs.distinct(first) * needs.moe_layers * needs.expert * (1 - share)
     return Prediction(
         machine=machine.name,
+        kept_as=needs.kept_as,
         runs=room >= least,
         short=max(0, least - room),
         cache_share=share,
@@ -98,6 +100,15 @@ def predict(
         prefill_rate=prefill,
         first_token=max(first * sums, first_bytes / machine.reading),
     )
+
+
+def best(kinds: Sequence[Needs], machine: Machine, *, even: bool = False) -> tuple[Needs, Prediction]:
+    """The first of the same model's `kinds`, most exact backbone first, that runs there; the last where none does."""
+    for needs in kinds:
+        found = predict(needs, machine, even=even)
+        if found.runs:
+            break
+    return needs, found
 
 
 def advice(needs: Needs, machine: Machine) -> tuple[str, float]:

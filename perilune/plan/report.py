@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from perilune.plan.machine import Machine
 from perilune.plan.needs import Needs
-from perilune.plan.predict import Prediction, advice, predict
+from perilune.plan.predict import Prediction, advice, best
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Plan:
         ]
         if p.runs:
             lines += [
+                *(
+                    [f"its backbone must be kept as {p.kept_as} here: --backbone {p.kept_as}"]
+                    if p.kept_as != "bf16"
+                    else []
+                ),
                 f"decode: {p.decode_rate:.2f} tokens/s, bound by {p.bound}: {_gb(p.bytes_read)} from disk "
                 f"({p.disk_seconds:.2f} s), every-token weights {p.backbone_seconds:.2f} s, experts "
                 f"{p.expert_seconds:.2f} s",
@@ -54,22 +60,22 @@ class Plan:
             ]
         else:
             lines.append(f"it cannot run here: {_gb(p.short)} of memory are missing")
-        table = Table(
-            "machine", "tokens/s", "bound by", "cache", "GB read a token", "prompt tokens/s", title="Elsewhere"
-        )
+        table = Table("machine", "weights", "tokens/s", "bound by", "cache", "GB/token", "prompt/s", title="Elsewhere")
         for other in self.others:
             if other.runs:
                 shown = (other.bound, f"{other.cache_share:.0%}", f"{other.bytes_read / 1e9:.1f}")
-                table.add_row(other.machine, f"{other.decode_rate:.2f}", *shown, f"{other.prefill_rate:.0f}")
+                rates = f"{other.decode_rate:.2f}", f"{other.prefill_rate:.0f}"
+                table.add_row(other.machine, other.kept_as, rates[0], *shown, rates[1])
             else:
-                table.add_row(other.machine, "–", f"{_gb(other.short)} missing", "", "", "")
+                table.add_row(other.machine, "–", "–", f"{_gb(other.short)} missing", "", "", "")
         return Group(*map(Text, lines), Text(), table)
 
 
-def make_plan(model: str, needs: Needs, machine: Machine, others: list[Machine], even: bool = False) -> Plan:
+def make_plan(model: str, kinds: Sequence[Needs], machine: Machine, others: list[Machine], even: bool = False) -> Plan:
+    """`kinds`: what the model needs with each backbone that may be chosen, the most exact first."""
+    needs, here = best(kinds, machine, even=even)
     what, gain = advice(needs, machine)
-    predictions = [predict(needs, other) for other in others]
-    return Plan(model, needs, machine, predict(needs, machine, even=even), what, gain, predictions)
+    return Plan(model, needs, machine, here, what, gain, [best(kinds, other)[1] for other in others])
 
 
 def _row(p: Prediction) -> dict[str, Any]:
