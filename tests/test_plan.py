@@ -1,6 +1,7 @@
 """The planning workshop: needs counted from a config, predictions by hand, and the command."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from perilune.cli.app import app
 from perilune.config import ModelConfig
 from perilune.errors import RequestError
 from perilune.model.quantised import BACKBONES
+from perilune.plan.expect import expectation
 from perilune.plan.machine import Machine, common_machines, measure_machine
 from perilune.plan.needs import needs_of
 from perilune.plan.predict import advice, best, hit_rate, predict
@@ -86,6 +88,22 @@ def test_the_command_measures_and_predicts(tmp_path, monkeypatch):
     shown = CliRunner().invoke(app, options)
     assert shown.exit_code == 0 and "buy next" in shown.output and "512 GB server" in shown.output
     assert CliRunner().invoke(app, ["plan", "--ram", "much"]).exit_code == 2
+
+
+def test_a_streaming_model_is_told_what_to_expect(tmp_path, monkeypatch):
+    monkeypatch.setattr("perilune.weights.disk_rate.PROBE_BYTES", 1 << 20)
+    monkeypatch.setattr("perilune.weights.disk_rate.READ_BYTES", 1 << 16)
+    monkeypatch.setattr("perilune.api.budget.WORK_BYTES", 0)
+    monkeypatch.setattr("perilune.api.budget.STREAMED_CHUNK", 64)
+    synthesize(replace(preset("tiny"), moe_intermediate_size=1024), tmp_path / "m")
+    checkpoint, config = open_checkpoint(tmp_path / "m"), ModelConfig.load(tmp_path / "m")
+    whole = split_memory(checkpoint, config, 1 << 30)
+    assert expectation(config, tmp_path / "m", whole, "bf16") is None
+    split = split_memory(checkpoint, config, whole.backbone + whole.work + whole.context + whole.experts * 3 // 4)
+    told = expectation(config, tmp_path / "m", split, "bf16")
+    assert re.search(r"about [\d.,]+ tokens/s .*\(disk [\d.]+ GB/s, \d+% of the experts", told)
+    monkeypatch.setattr("perilune.weights.disk_rate.PROBE_BYTES", 1 << 30)
+    assert expectation(config, tmp_path / "m", split, "bf16") is None
 
 
 def test_the_most_exact_backbone_that_fits_is_taken():

@@ -70,4 +70,16 @@ def open_model(
     opened = load(model, ram=size, threads=threads, int4=int4, context=context, backbone=backbone)
     if opened.memory is not None:
         typer.echo(str(opened.memory), err=True)
+        _tell_speed(opened, backbone)
     return opened
+
+
+def _tell_speed(opened: Model, backbone: str) -> None:
+    """What to expect of a model whose experts come from disk."""
+    if opened.memory is None or not opened.memory.streamed or opened.directory is None:
+        return
+    from perilune.plan.expect import expectation
+
+    told = expectation(opened.config, opened.directory, opened.memory, backbone)
+    if told:
+        typer.echo(told, err=True)

@@ -43,10 +43,12 @@ class Machine:
         return self.disk_rate * self.disks
 
 
-def measure_machine(folder: Path, ram: int | None = None, disk_rate: float | None = None) -> Machine:
+def measure_machine(
+    folder: Path, ram: int | None = None, disk_rate: float | None = None, repeats: int | None = None
+) -> Machine:
     """This machine. The disk is the one that holds `folder`; nothing is measured that is given."""
-    dense_one, dense_many = _dense_rates()
-    expert_one, expert_many = _expert_rates()
+    dense_one, dense_many = _dense_rates(repeats or REPEATS)
+    expert_one, expert_many = _expert_rates(repeats or REPEATS)
     return Machine(
         name="this machine",
         ram=ram or available_memory(),
@@ -58,17 +60,17 @@ def measure_machine(folder: Path, ram: int | None = None, disk_rate: float | Non
     )
 
 
-def _dense_rates() -> tuple[float, float]:
+def _dense_rates(repeats: int) -> tuple[float, float]:
     """Bytes a second with one row, and multiply-adds a second with many, of a bfloat16 matrix."""
     w_ND = np.full((DENSE_ROWS, WIDTH), 0x3F80, np.uint16)
     x_TD = np.ones((MANY, WIDTH), np.float32)
-    one = _seconds(lambda: linear_cpu.linear(x_TD[:1], w_ND))
+    one = _seconds(lambda: linear_cpu.linear(x_TD[:1], w_ND), repeats)
     few = w_ND[: DENSE_ROWS // 8]
-    many = _seconds(lambda: linear_cpu.linear(x_TD, few))
+    many = _seconds(lambda: linear_cpu.linear(x_TD, few), repeats)
     return w_ND.nbytes / one, few.size * MANY / many
 
 
-def _expert_rates() -> tuple[float, float]:
+def _expert_rates(repeats: int) -> tuple[float, float]:
     """The same of INT4 experts of the published width."""
     count, rng = 8, np.random.default_rng(0)
     words = WIDTH * EXPERT_WIDTH // 8
@@ -81,15 +83,17 @@ def _expert_rates() -> tuple[float, float]:
         x_TD = np.ones((tokens, WIDTH), np.float32)
         ids_TK = np.tile(np.arange(chosen), (tokens, 1))
         weights_TK = np.ones((tokens, chosen), np.float32)
-        return _seconds(lambda: int4_cpu.expert_ffn(x_TD, ids_TK, weights_TK, table_E6, WIDTH, EXPERT_WIDTH, "float"))
+        return _seconds(
+            lambda: int4_cpu.expert_ffn(x_TD, ids_TK, weights_TK, table_E6, WIDTH, EXPERT_WIDTH, "float"), repeats
+        )
 
     return (packed.nbytes + scales.nbytes) / run(1, count), 3 * WIDTH * EXPERT_WIDTH * MANY / run(MANY, 1)
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def _seconds(call: Callable[[], object], repeats: int) -> float:
     call()
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         begin = time.perf_counter()
         call()
         times.append(time.perf_counter() - begin)

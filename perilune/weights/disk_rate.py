@@ -34,9 +34,9 @@ def measure_disk(folder: Path, sizes: tuple[int, ...] = DISK_SIZES, depths: tupl
     directory, or of a file that is written for it and removed."""
     if not folder.is_dir():
         raise RequestError(f"{folder} is not a directory; give one on the disk that will hold the model")
-    shards = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
-    if shards and shards[-1].stat().st_size >= PROBE_BYTES // 4:
-        return _disk_rates(shards[-1], sizes, depths)
+    shard = large_shard(folder)
+    if shard is not None:
+        return _disk_rates(shard, sizes, depths)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".perilune-probe-") as file:
         block = np.random.default_rng(0).integers(0, 256, READ_BYTES, np.uint8).tobytes()
         try:
@@ -47,6 +47,12 @@ def measure_disk(folder: Path, sizes: tuple[int, ...] = DISK_SIZES, depths: tupl
         except OSError as error:
             raise RequestError(f"the disk of {folder} cannot be measured: {error}") from error
         return _disk_rates(Path(file.name), sizes, depths)
+
+
+def large_shard(folder: Path) -> Path | None:
+    """A file of a model directory that is large enough to measure the disk with."""
+    shards = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    return shards[-1] if shards and shards[-1].stat().st_size >= PROBE_BYTES // 4 else None
 
 
 def expert_rate(folder: Path) -> float:

@@ -1,0 +1,29 @@
+"""What an opened model that reads its experts from disk will do here, in a line, measured in a few seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perilune.api.budget import MemorySplit
+from perilune.config import ModelConfig
+from perilune.plan.machine import measure_machine
+from perilune.plan.needs import needs_of
+from perilune.plan.predict import predict
+from perilune.weights.disk_rate import large_shard
+
+
+def expectation(config: ModelConfig, directory: Path, memory: MemorySplit, backbone: str) -> str | None:
+    """None for a model too small to measure the disk with: it would be read from the page cache anyway."""
+    if not memory.streamed or large_shard(directory) is None:
+        return None
+    machine = measure_machine(directory, ram=memory.budget, repeats=1)
+    found = predict(needs_of(config, backbone), machine)
+    return (
+        f"to expect: about {_rate(found.decode_rate)} tokens/s once the cache is warm, bound by {found.bound} (disk "
+        f"{machine.reading / 1e9:.1f} GB/s, {found.hit_rate:.0%} of the experts from memory if they repeat as usual); "
+        f"prompts {_rate(found.prefill_rate)} tokens/s"
+    )
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
