@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from perilune.engine.cache import PrefixCache
 from perilune.engine.engine import Engine
@@ -16,6 +17,7 @@ from perilune.errors import WeightsError
 from perilune.model import streamed
 from perilune.model.checkpoint import expert_store, load_transformer
 from perilune.synth import synthesize
+from perilune.weights.files import open_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +197,35 @@ def test_a_long_chunk_tells_how_far_it_is(directory):
     list(engine.stream(requests()[2], lambda *done: told.append(done)))
     assert [done for done, _ in told] == sorted({70 * layer // 3 for layer in (1, 2)} | {70})
     assert all(total == 70 for _, total in told)
+
+
+def test_mirrors_share_the_reading_and_change_no_bit(directory, tmp_path):
+    whole = outputs(load_transformer(directory))
+    mirror = shutil.copytree(directory, tmp_path / "mirror")
+    checkpoint = open_checkpoint(directory)
+    checkpoint.mirror(mirror)
+    model = load_transformer(directory, expert_cache=slots(directory, 2), checkpoint=checkpoint)
+    assert outputs(model).equal(whole)
+    store = expert_store(model)
+    assert {path.parent for path in (file.path for file in store._files.values())} == {directory, mirror}
+
+
+def test_a_mirror_that_fails_costs_nothing(directory, tmp_path):
+    whole = outputs(load_transformer(directory))
+    mirror = shutil.copytree(directory, tmp_path / "mirror")
+    checkpoint = open_checkpoint(directory)
+    checkpoint.mirror(mirror)
+    model = load_transformer(directory, expert_cache=slots(directory, 2), checkpoint=checkpoint)
+    for shard in mirror.glob("*.safetensors"):
+        os.truncate(shard, shard.stat().st_size // 2)
+    assert outputs(model).equal(whole)
+
+
+def test_what_is_no_copy_is_refused(directory, tmp_path):
+    checkpoint = open_checkpoint(directory)
+    with pytest.raises(WeightsError, match="holds none of the shards"):
+        checkpoint.mirror(tmp_path)
+    shard = next(iter(checkpoint.headers))
+    save_file({"other": torch.zeros(4)}, tmp_path / shard)
+    with pytest.raises(WeightsError, match="not a copy"):
+        checkpoint.mirror(tmp_path)

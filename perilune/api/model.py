@@ -52,6 +52,7 @@ def load(
     int4: str = "float",
     context: int | None = None,
     backbone: str = "bf16",
+    mirrors: Iterable[str | Path] = (),
 ) -> Model:
     """Opens a published model directory, or a bundled model by name.
 
@@ -61,7 +62,8 @@ def load(
     it counts only with `ram`, and not for what is read into a chunk memory. `int4` chooses how INT4 experts are
     multiplied: "float" is exact, "int8" rounds activations and is faster. `backbone` is what the weights that every
     token uses are kept as: "bf16" as they lie, or "int8" or "int4" where memory is short, which changes replies a
-    little. The same reply comes for every `ram`.
+    little. `mirrors` are folders on other disks with copies of shards: experts are read from all of them at once. The
+    same reply comes for every `ram` and with or without mirrors.
     """
     directory = find_model(path_or_name)
     check_device(device)
@@ -72,6 +74,8 @@ def load(
     budget = None if ram is None else memory_budget(ram)
     use_threads(threads)
     checkpoint, memory = open_checkpoint(directory), None
+    for mirror in mirrors:
+        checkpoint.mirror(Path(mirror))
     if budget is not None:
         memory = split_memory(checkpoint, ModelConfig.load(directory), budget, _context(context), backbone)
     cache = memory.cache if memory and memory.streamed else None

@@ -81,6 +81,7 @@ def chat(
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    mirror: opt.MirrorOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write which experts every token used.", metavar="FILE")
@@ -105,7 +106,7 @@ def chat(
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
     session = Session(
-        opt.open_model(model, ram, threads, int4, context, backbone),
+        opt.open_model(model, ram, threads, int4, context, backbone, mirror),
         {"thinking": thinking, **sampling},
         system,
         declared,
@@ -135,6 +136,7 @@ def generate(
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    mirror: opt.MirrorOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
 ) -> None:
@@ -151,7 +153,7 @@ def generate(
         stop=stop,
     )
     given = _parse_ids(ids) if ids is not None else _question(prompt)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
     if json:
         done = opened.generate(given, **sampling)
         output.print_json(

@@ -21,6 +21,7 @@ def batch(
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    mirror: opt.MirrorOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
 ) -> None:
@@ -31,7 +32,7 @@ def batch(
     from perilune.cli.output import plain, print_json
 
     requests = read_lines(lines)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
     aside = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=aside, disable=not aside.is_terminal) as progress:

@@ -45,6 +45,7 @@ def stream(
     tokens: Annotated[int, typer.Option("--tokens", help="Tokens to write.")] = 32,
     ahead: Annotated[bool, typer.Option("--ahead/--no-ahead", help="Guess the next layer's experts.")] = True,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    mirror: opt.MirrorOption = None,
     threads: opt.ThreadsOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
@@ -52,7 +53,7 @@ def stream(
     """Reading and writing with experts from disk, against what the disk allows."""
     from perilune.bench.stream import bench_stream
 
-    opened = opt.open_model(model, ram, threads, int4, backbone=backbone)
+    opened = opt.open_model(model, ram, threads, int4, backbone=backbone, mirrors=mirror)
     _print(bench_stream(opened, prompt=prompt, tokens=tokens, ahead=ahead), json)
 
 

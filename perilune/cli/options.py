@@ -35,6 +35,10 @@ BackboneOption = Annotated[
         help='Weights that every token uses: "bf16" as published, or "int8" or "int4" where memory is short.',
     ),
 ]
+MirrorOption = Annotated[
+    list[Path] | None,
+    typer.Option("--mirror", help="With --ram: a folder on another disk with copies of shards; both are read."),
+]
 MaxTokensOption = Annotated[int | None, typer.Option("--max-tokens", help="Longest reply, in tokens.")]
 TemperatureOption = Annotated[
     float | None, typer.Option("--temperature", help="0 always takes the most likely token; up to 2.")
@@ -63,11 +67,14 @@ def open_model(
     int4: str = INT4_DEFAULT,
     context: int | None = None,
     backbone: str = BACKBONE_DEFAULT,
+    mirrors: list[Path] | None = None,
 ) -> Model:
     from perilune.api import load
 
     size = int(ram) if ram is not None and ram.isdecimal() else ram
-    opened = load(model, ram=size, threads=threads, int4=int4, context=context, backbone=backbone)
+    opened = load(
+        model, ram=size, threads=threads, int4=int4, context=context, backbone=backbone, mirrors=mirrors or ()
+    )
     if opened.memory is not None:
         typer.echo(str(opened.memory), err=True)
         _tell_speed(opened, backbone)

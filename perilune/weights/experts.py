@@ -80,7 +80,7 @@ class ExpertStore:
         self._free = list(reversed(self.slots))
         self._held: OrderedDict[Key, Slot] = OrderedDict()  # the one used last comes last
         self._records: dict[Key, Record] = {}
-        self._files: dict[str, DirectFile] = {}
+        self._files: dict[tuple[str, int], DirectFile] = {}
         self._lock = threading.Lock()
         self._readers = Readers(min(READERS, count))
 
@@ -164,7 +164,7 @@ class ExpertStore:
         def read() -> None:
             for piece in record.pieces:
                 at = base + piece.at
-                self._file(piece.shard).read(piece.begin, self._view[at : at + piece.size])
+                self._read(piece.shard, key[1], piece.begin, self._view[at : at + piece.size])
             with self._lock:
                 self.stats.bytes_read += record.size
 
@@ -176,12 +176,21 @@ class ExpertStore:
             self._records[key] = record_of(self.checkpoint, self.config, *key)
         return self._records[key]
 
-    def _file(self, shard: str) -> DirectFile:
+    def _read(self, shard: str, turn: int, begin: int, into: memoryview) -> None:
+        """From the copies of a shard in turn; where a copy fails, from the published one."""
+        copy = turn % len(self.checkpoint.copies[shard])
+        try:
+            self._file(shard, copy).read(begin, into)
+        except WeightsError:
+            if copy == 0:
+                raise
+            self._file(shard, 0).read(begin, into)
+
+    def _file(self, shard: str, copy: int) -> DirectFile:
         with self._lock:
-            if shard not in self._files:
-                header = self.checkpoint.headers[shard]
-                self._files[shard] = DirectFile(self.checkpoint.path(shard), header.identity)
-            return self._files[shard]
+            if (shard, copy) not in self._files:
+                self._files[shard, copy] = DirectFile(*self.checkpoint.copies[shard][copy])
+            return self._files[shard, copy]
 
 
 @dataclass

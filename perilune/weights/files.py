@@ -75,6 +75,7 @@ class Checkpoint:
     def __init__(self, directory: Path, headers: dict[str, Header], shard_of: dict[str, str]):
         self.directory = directory
         self.headers = headers
+        self.copies = {shard: [(directory / shard, header.identity)] for shard, header in headers.items()}
         self._shard_of = shard_of
         self._kinds: dict[str, Kind] = {}
         self._mappings: dict[str, _Mapping] = {}
@@ -109,6 +110,18 @@ class Checkpoint:
 
     def path(self, shard: str) -> Path:
         return self.directory / shard
+
+    def mirror(self, directory: Path) -> None:
+        """Adds copies of shards that lie on another disk; what is read past the page cache is read from all of them."""
+        found = [shard for shard in self.headers if (directory / shard).is_file()]
+        if not found:
+            raise WeightsError(f"the mirror {directory} holds none of the shards of {self.directory}")
+        for shard in found:
+            here, there = self.headers[shard], read_header(directory / shard, {})
+            same = here.identity.size == there.identity.size and here.metadata == there.metadata
+            if not same or here.index != there.index or not np.array_equal(here.spans, there.spans):
+                raise WeightsError(f"{directory / shard} is not a copy of {self.path(shard)}; copy it again")
+            self.copies[shard].append((directory / shard, there.identity))
 
     def raw(self, name: str) -> tuple[int, int]:
         """(address, bytes) of a tensor in the mapped file; valid while this Checkpoint lives."""
