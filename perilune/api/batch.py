@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perilune.api.messages import as_message
+from perilune.api.openai import chat_options, completion
 from perilune.errors import PeriluneError, RequestError
 from perilune.fields import show_value
 
@@ -28,9 +28,6 @@ URL = "/v1/chat/completions"
 MAX_LINE_BYTES = 64 << 20
 MAX_LINES = 1_000_000
 MAX_ID = 512
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
-PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
-IGNORED = ("model", "user", "metadata", "stream", "store", "n")
 
 OnDone = Callable[[int, int], None]
 
@@ -161,39 +158,12 @@ def run_batch(
 
 
 def _answer(model: Model, line: Line, stopping: threading.Event) -> ChatReply:
-    options = _options(line.body)
+    options = chat_options(line.body)
     with model.stream(**options) as stream:
         for _ in stream:
             if stopping.is_set():
                 break
         return stream.reply
-
-
-def _options(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request asks for, as options of Model.stream."""
-    known = (
-        *SAMPLING,
-        *PENALTIES,
-        *IGNORED,
-        "messages",
-        "tools",
-        "max_completion_tokens",
-        "thinking",
-        "chat_template_kwargs",
-    )
-    if unknown := sorted(set(body) - set(known)):
-        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(known))}")
-    if body.get("n", 1) != 1:
-        raise RequestError("n must be 1: send a line for each answer")
-    options = {name: body[name] for name in (*SAMPLING, *PENALTIES) if body.get(name) is not None}
-    if body.get("max_completion_tokens") is not None:
-        options["max_tokens"] = body["max_completion_tokens"]
-    thinking, template = body.get("thinking"), body.get("chat_template_kwargs")
-    if isinstance(template, dict) and isinstance(template.get("thinking"), bool):
-        options["thinking"] = template["thinking"]
-    if isinstance(thinking, dict) and thinking.get("type") in ("enabled", "disabled"):
-        options["thinking"] = thinking["type"] == "enabled"
-    return {"messages": body.get("messages"), "tools": body.get("tools"), **options}
 
 
 def _write(file: Any, line: Line, future: Future[ChatReply], result: BatchResult) -> None:
@@ -208,22 +178,8 @@ def _write(file: Any, line: Line, future: Future[ChatReply], result: BatchResult
         result.answered += 1
         result.prompt_tokens += reply.usage.prompt_tokens
         result.completion_tokens += reply.usage.completion_tokens
-        body = _completion(reply, str(line.body.get("model", "")))
+        body = completion(reply, str(line.body.get("model", "")))
         answer |= {"response": {"status_code": 200, "request_id": answer["id"], "body": body}, "error": None}
     result.left -= 1
     file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
     file.flush()
-
-
-def _completion(reply: ChatReply, model: str) -> dict[str, Any]:
-    usage = reply.usage
-    return {
-        "object": "chat.completion",
-        "model": model,
-        "choices": [{"index": 0, "message": as_message(reply), "finish_reason": reply.finish_reason}],
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        },
-    }

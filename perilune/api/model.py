@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,7 @@ class Model:
         self.config: ModelConfig = transformer.config
         self.directory = directory
         self.defaults = dict(defaults or {})
+        self.longest_reply: int | None = None  # tokens, where a request names no limit and the context has room
         if tokenizer:
             check_vocabulary(self.config, tokenizer.n_vocab)
         own = tokenizer.stop_ids if tokenizer else ()
@@ -240,7 +242,11 @@ class Model:
         params = SamplingParams.from_options(dict(sampling), self.defaults)
         if params.stop:
             self._needs_tokenizer("stop strings")
-        return Request(tuple(ids), params, self.stop_ids)
+        prompt = tuple(ids)
+        if params.max_tokens is None and self.longest_reply is not None:
+            room = max(1, self.context_length - len(prompt))
+            params = replace(params, max_tokens=min(self.longest_reply, room))
+        return Request(prompt, params, self.stop_ids)
 
     def _prompt_ids(self, prompt: str | Iterable[int]) -> tuple[int, ...]:
         if isinstance(prompt, str):

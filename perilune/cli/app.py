@@ -18,6 +18,7 @@ from perilune.cli.demo import demo
 from perilune.cli.models import show, synth
 from perilune.cli.plan import plan
 from perilune.cli.score import score_app
+from perilune.cli.serve import serve
 from perilune.cli.store import store_app
 from perilune.errors import MessageError, PeriluneError, RequestError
 from perilune.train.cli import app as train_app
@@ -49,6 +50,7 @@ app.command()(ask)
 app.command()(batch)
 app.command()(demo)
 app.command()(plan)
+app.command()(serve)
 app.command()(show)
 app.command()(synth)
 app.add_typer(bench_app, name="bench")

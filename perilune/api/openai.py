@@ -1,0 +1,125 @@
+"""Requests and replies in the shape of OpenAI's chat completions, with what K2's hosted service adds to it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from perilune.api.messages import as_message
+from perilune.errors import RequestError
+
+if TYPE_CHECKING:
+    from perilune.api.streams import ChatReply
+    from perilune.engine.types import Usage
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
+PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
+# Fields that say nothing about the answer, or that whoever calls `chat_options` deals with.
+ELSEWHERE = (
+    "model",
+    "user",
+    "metadata",
+    "stream",
+    "stream_options",
+    "store",
+    "n",
+    "prompt_cache_key",
+    "safety_identifier",
+    "service_tier",
+    "parallel_tool_calls",
+    "logit_bias",
+    "response_format",
+    "tool_choice",
+    "logprobs",
+    "top_logprobs",
+)
+KNOWN = frozenset(
+    (
+        *SAMPLING,
+        *PENALTIES,
+        *ELSEWHERE,
+        "messages",
+        "tools",
+        "max_completion_tokens",
+        "thinking",
+        "reasoning_effort",
+        "chat_template_kwargs",
+    )
+)
+
+
+def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request asks for, as options of Model.stream; what cannot be done is refused, never passed over."""
+    if unknown := sorted(str(name) for name in set(body) - KNOWN):
+        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
+    _refuse_what_is_not_there(body)
+    options = {name: body[name] for name in (*SAMPLING, *PENALTIES) if body.get(name) is not None}
+    if body.get("max_completion_tokens") is not None:
+        options["max_tokens"] = body["max_completion_tokens"]
+    thinking = _thinking(body)
+    if thinking is not None:
+        options["thinking"] = thinking
+    tools = None if body.get("tool_choice") == "none" else body.get("tools")
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        raise RequestError("messages must be a list of messages")
+    if messages and isinstance(messages[-1], Mapping) and messages[-1].get("partial") is True:
+        messages = [*messages[:-1], {name: value for name, value in messages[-1].items() if name != "partial"}]
+        options["continue_final_message"] = True
+    return {"messages": messages, "tools": tools, **options}
+
+
+def _refuse_what_is_not_there(body: Mapping[str, Any]) -> None:
+    if body.get("n") not in (None, 1):
+        raise RequestError("n must be 1: send a request for each answer")
+    kind = body.get("response_format") or {"type": "text"}
+    if not isinstance(kind, Mapping) or kind.get("type") != "text":
+        raise RequestError('response_format can only be {"type": "text"} so far')
+    if body.get("tool_choice") not in (None, "auto", "none"):
+        raise RequestError('tool_choice can be "auto" or "none" so far')
+    if body.get("logprobs") or body.get("top_logprobs") or body.get("logit_bias"):
+        raise RequestError("logprobs, top_logprobs and logit_bias are not there yet: leave them out")
+
+
+def _thinking(body: Mapping[str, Any]) -> bool | None:
+    """K2 says {"thinking": {"type": "disabled"}}, vLLM's clients chat_template_kwargs, OpenAI reasoning_effort."""
+    thinking, template = body.get("thinking"), body.get("chat_template_kwargs")
+    if isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "disabled"):
+        return thinking["type"] == "enabled"
+    if isinstance(template, Mapping) and isinstance(template.get("thinking"), bool):
+        return template["thinking"]
+    if body.get("reasoning_effort") is not None:
+        return body["reasoning_effort"] not in ("none", "minimal")
+    return None
+
+
+def new_id() -> str:
+    return f"chatcmpl-{uuid.uuid4().hex}"
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def finish_of(reply: ChatReply) -> str:
+    """Clients know no "cancelled"."""
+    return reply.finish_reason if reply.finish_reason in ("stop", "length", "tool_calls") else "stop"
+
+
+def completion(reply: ChatReply, model: str) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{"index": 0, "message": as_message(reply), "finish_reason": finish_of(reply)}],
+        "usage": usage_of(reply.usage),
+    }

@@ -1,0 +1,47 @@
+"""`perilune serve`: a model behind the API that OpenAI's clients speak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perilune.cli import options as opt
+
+
+def serve(
+    model: opt.ModelOption = "nano",
+    name: Annotated[str | None, typer.Option("--name", help="What clients call the model.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Where to listen; others than this machine need a key.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option("--api-key", envvar="PERILUNE_API_KEY", help="A key to ask for.")
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option("--api-key-file", help="Keys, one a line.")] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option("--allow-origin", help="Pages of this site may call, such as https://a.example.")
+    ] = None,
+    most: Annotated[int, typer.Option("--most", min=1, max=1024, help="Requests that may be open at a time.")] = 64,
+    threads: opt.ThreadsOption = None,
+    ram: opt.RamOption = None,
+    context: opt.ContextOption = None,
+    backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    mirror: opt.MirrorOption = None,
+    int4: opt.Int4Option = opt.INT4_DEFAULT,
+) -> None:
+    """Serve a model to OpenAI's clients, on this machine only unless told otherwise."""
+    from perilune.server.app import make_app
+    from perilune.server.app import serve as run
+    from perilune.server.guard import is_loopback, new_key, read_keys
+
+    keys = read_keys(api_key, api_key_file)
+    if not keys and not is_loopback(host):
+        keys = (new_key(),)
+        typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    served = name or (Path(model).name if "/" in model else model)
+    app = make_app(opened, served, keys=keys, origins=tuple(allow_origin or ()), most=most)
+    run(app, host, port, lambda at: typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True))

@@ -1,0 +1,1 @@
+"""The server room: the model behind the APIs that clients already speak."""

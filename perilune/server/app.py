@@ -1,0 +1,121 @@
+"""The server: routes, what an error looks like, and its life from the first request to the last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import perilune
+from perilune.api.model import Model
+from perilune.api.openai import chat_options
+from perilune.engine.scheduler import BusyError
+from perilune.errors import ContextError, PeriluneError, WeightsError
+from perilune.server.chat import Chat
+from perilune.server.guard import Guard, TooLarge, error_body, read_json
+from perilune.server.running import MOST_TOGETHER, Desk
+
+RETRY_SECONDS = 2
+LONGEST_REPLY = 32_768  # tokens, where a request names no limit
+LAST_SECONDS = 30  # for replies that are running when the server is told to stop
+logger = logging.getLogger("perilune.server")
+
+
+def make_app(
+    model: Model, name: str, *, keys: tuple[str, ...] = (), origins: tuple[str, ...] = (), most: int = MOST_TOGETHER
+) -> Starlette:
+    """`name` is what clients call the model; `most` requests may be open at a time."""
+    desk = Desk(most)
+    model.longest_reply = LONGEST_REPLY
+    listed = {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "perilune",
+        "context_length": model.context_length,
+    }
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def version(request: Request) -> Response:
+        return JSONResponse({"version": perilune.__version__})
+
+    async def models(request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [listed]})
+
+    async def one_model(request: Request) -> Response:
+        if request.path_params["name"] == name:
+            return JSONResponse(listed)
+        told = f"no model is called {request.path_params['name'][:80]!r} here; there is {name!r}"
+        return JSONResponse(error_body(told, "invalid_request_error", "model_not_found"), 404)
+
+    async def estimate(request: Request) -> Response:
+        options = chat_options(await read_json(request))
+        rendered = model.render(options["messages"], options["tools"], thinking=options.get("thinking", True))
+        return JSONResponse({"data": {"total_tokens": len(rendered.ids)}})
+
+    @asynccontextmanager
+    async def life(app: Starlette) -> AsyncIterator[None]:
+        yield
+        desk.close()
+
+    routes = [
+        Route("/health", health),
+        Route("/ready", health),
+        Route("/version", version),
+        Route("/v1/models", models),
+        Route("/v1/models/{name:path}", one_model),
+        Route("/v1/chat/completions", Chat(model, name, desk).__call__, methods=["POST"]),
+        Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),
+    ]
+    guard = Middleware(Guard, keys=keys, origins=origins)
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(), lifespan=life)
+
+
+def _handlers() -> dict[Any, Callable[[Request, Any], Any]]:
+    async def ours(request: Request, error: PeriluneError) -> Response:
+        if isinstance(error, BusyError):
+            response = JSONResponse(error_body(str(error), "rate_limit_error", "busy"), 429)
+            response.headers["retry-after"] = str(RETRY_SECONDS)
+            return response
+        if isinstance(error, WeightsError):  # the disk, not the client
+            return JSONResponse(error_body(str(error), "server_error"), 500)
+        code = "context_length_exceeded" if isinstance(error, ContextError) else None
+        return JSONResponse(error_body(str(error), "invalid_request_error", code), 400)
+
+    async def too_large(request: Request, error: TooLarge) -> Response:
+        return JSONResponse(error_body(str(error), "invalid_request_error"), 413)
+
+    async def missing(request: Request, error: Any) -> Response:
+        told = f"there is no {request.method} {request.url.path[:80]} here"
+        return JSONResponse(error_body(told, "invalid_request_error"), error.status_code)
+
+    async def fault(request: Request, error: Exception) -> Response:
+        logger.exception("a fault of the server's own at %s", request.url.path)
+        return JSONResponse(error_body("a fault of the server's own; its log says more", "server_error"), 500)
+
+    return {PeriluneError: ours, TooLarge: too_large, 404: missing, 405: missing, Exception: fault}
+
+
+def serve(app: Starlette, host: str, port: int, on_ready: Callable[[int], None] = lambda port: None) -> None:
+    """Runs until SIGINT or SIGTERM; running replies then have LAST_SECONDS to end. `on_ready` hears of the port."""
+    config = uvicorn.Config(
+        app, host, port, log_level="warning", timeout_graceful_shutdown=LAST_SECONDS, server_header=False
+    )
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                on_ready(self.servers[0].sockets[0].getsockname()[1])
+
+    Server(config).run()

@@ -1,0 +1,121 @@
+"""Who may come in, and with how much: keys, the names this server goes by, other sites' pages, the size of a body."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from perilune.errors import RequestError
+
+MOST_BODY_BYTES = 64 << 20
+OPEN_PATHS = ("/health", "/ready")  # say nothing about anybody
+SHORTEST_KEY, LONGEST_KEY = 8, 512
+MOST_KEY_FILE = 1 << 16
+
+
+class TooLarge(Exception):
+    """A body is larger than what is read."""
+
+
+def error_body(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
+    """The shape in which OpenAI's clients expect what went wrong."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_keys(key: str | None, file: Path | None) -> tuple[str, ...]:
+    """Keys from the command line and from a file, one a line; # begins a comment."""
+    keys = [key] if key is not None else []
+    if file is not None:
+        try:
+            with file.open("rb") as opened:
+                raw = opened.read(MOST_KEY_FILE + 1)
+            text = raw.decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"--api-key-file {file} cannot be read: {error}") from None
+        if len(raw) > MOST_KEY_FILE:
+            raise RequestError(f"--api-key-file {file} is larger than {MOST_KEY_FILE >> 10} KiB")
+        keys += [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        if not keys:
+            raise RequestError(f"--api-key-file {file} holds no key")
+    for one in keys:
+        if not SHORTEST_KEY <= len(one) <= LONGEST_KEY or not one.isascii() or not one.isprintable() or " " in one:
+            raise RequestError(f"an API key has {SHORTEST_KEY} to {LONGEST_KEY} ASCII characters without spaces")
+    return tuple(keys)
+
+
+def new_key() -> str:
+    return "pl-" + secrets.token_urlsafe(32)
+
+
+class Guard:
+    """Stands before all routes. Without keys only this machine's own names are answered, so that no web page can reach
+    the server under a name of its own (DNS rebinding); pages of other sites are refused with keys, too."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], origins: tuple[str, ...] = ()):
+        self.app, self.origins = app, origins
+        self._keys = [key.encode() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        refused = self._refusal(request)
+        await (refused(scope, receive, send) if refused else self.app(scope, receive, send))
+
+    def _refusal(self, request: Request) -> JSONResponse | None:
+        host = request.headers.get("host", "")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if not self._keys and not is_loopback(name):
+            told = f"this server answers to localhost only, not to {name[:80]!r}; start it with an API key"
+            return JSONResponse(error_body(told, "permission_error", "host_not_allowed"), 403)
+        origin = request.headers.get("origin")
+        if origin is not None and origin.split("://", 1)[-1] != host and origin not in self.origins:
+            return JSONResponse(error_body("pages of other sites are not served", "permission_error"), 403)
+        if self._keys and request.url.path not in OPEN_PATHS and not self._knows(request):
+            told = "the API key is missing or wrong: send it as Authorization: Bearer KEY, or as x-api-key"
+            response = JSONResponse(error_body(told, "authentication_error", "invalid_api_key"), 401)
+            response.headers["www-authenticate"] = "Bearer"
+            return response
+        return None
+
+    def _knows(self, request: Request) -> bool:
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        key = given.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key", "")
+        # Every key is compared, so that the time taken tells nothing.
+        return any([hmac.compare_digest(key.encode(), one) for one in self._keys])
+
+
+async def read_json(request: Request, most: int = MOST_BODY_BYTES) -> dict[str, Any]:
+    """The body as a JSON object; raises RequestError, or TooLarge before it is all read."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RequestError(f"send the body as application/json, not as {kind[:80] or 'nothing'}")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise TooLarge(f"the body is larger than {most >> 20} MiB")
+        parts.append(part)
+    try:
+        body = json.loads(b"".join(parts))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the body is not JSON: {str(error)[:200]}") from None
+    if not isinstance(body, dict):
+        raise RequestError("the body must be a JSON object")
+    return body

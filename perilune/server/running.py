@@ -1,0 +1,108 @@
+"""A reply that runs in a thread while the event loop waits for its pieces; whoever stops waiting ends it.
+
+The engine steps in the threads of those who follow a reply, all of them together as one batch. Nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from perilune.api.streams import ChatReply, ReplyStream
+from perilune.engine.scheduler import BusyError
+from perilune.text.reply import Delta
+
+MOST_TOGETHER = 64  # requests that are answered or wait for their turn; more are told to come back
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How much of the prompt has been read."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The request was good, and the engine has it."""
+
+
+Piece = Opened | Reading | Delta | ChatReply
+Open = Callable[..., ReplyStream]
+
+
+class Desk:
+    """Takes requests and answers them in threads, so many at a time."""
+
+    def __init__(self, most: int = MOST_TOGETHER):
+        self.most, self.open = most, 0
+        self._threads = ThreadPoolExecutor(most, "reply")
+
+    def take(self, begin: Open, options: dict[str, Any]) -> Running:
+        """Must be called in the event loop. Raises BusyError where too many are open already."""
+        if self.open >= self.most:
+            raise BusyError(f"{self.open} requests are open already; send this one again later")
+        return Running(self, begin, options)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+class Running:
+    """One reply on its way. Iterating gives Opened, then how the prompt is read, deltas, and the whole reply last."""
+
+    def __init__(self, desk: Desk, begin: Open, options: dict[str, Any]):
+        self._desk, self._begin, self._options = desk, begin, options
+        self._loop = asyncio.get_running_loop()
+        self._pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
+        self._leaving = threading.Event()
+        self._stream: ReplyStream | None = None
+        desk.open += 1
+        desk._threads.submit(self._run)
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        while True:
+            piece = await self._pieces.get()
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+            if isinstance(piece, ChatReply):
+                return
+
+    def leave(self) -> None:
+        """Ends the reply at once; its place in the engine is free."""
+        self._leaving.set()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _run(self) -> None:
+        try:
+            if self._leaving.is_set():
+                return
+            with self._begin(on_prefill=lambda done, total: self._put(Reading(done, total)), **self._options) as stream:
+                self._stream = stream
+                self._put(Opened())
+                for delta in stream:
+                    self._put(delta)
+                    if self._leaving.is_set():
+                        return
+                self._put(stream.reply)
+        except BaseException as error:  # whoever waits for the reply gets it
+            self._put(error)
+        finally:
+            self._tell(self._left)
+
+    def _left(self) -> None:
+        self._desk.open -= 1
+
+    def _put(self, piece: Piece | BaseException) -> None:
+        self._tell(self._pieces.put_nowait, piece)
+
+    def _tell(self, call: Callable[..., object], *given: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *given)

@@ -1,0 +1,291 @@
+"""A real server and real clients: OpenAI's SDK and plain HTTP, good requests, bad ones, and those that leave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import openai
+import pytest
+import uvicorn
+from tiny_models import tiny_transformer, write_model
+
+from perilune import load
+from perilune.errors import RequestError
+from perilune.server import guard
+from perilune.server.app import make_app
+from perilune.server.guard import is_loopback, new_key, read_keys
+
+ASKED = [{"role": "user", "content": "hello there"}]
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("served")
+    write_model(directory, tiny_transformer())
+    return load(directory)
+
+
+@contextmanager
+def served(model, **options):
+    """The address of a running server."""
+    app = make_app(model, "tiny", **options)
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(model):
+    with served(model) as at:
+        yield at
+
+
+@pytest.fixture
+def client(address):
+    with openai.OpenAI(base_url=address + "/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def body(**fields):
+    return {"model": "tiny", "messages": ASKED, "max_tokens": 8, "temperature": 0, **fields}
+
+
+def until(true, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_models_are_listed(client):
+    assert [one.id for one in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    with pytest.raises(openai.NotFoundError, match="there is 'tiny'"):
+        client.models.retrieve("gpt")
+
+
+def test_a_whole_reply_is_that_of_the_model(client, model):
+    wanted = model.chat(ASKED, max_tokens=12, temperature=0)
+    got = client.chat.completions.create(**body(max_tokens=12))
+    assert (got.choices[0].message.content, got.choices[0].finish_reason) == (wanted.content, wanted.finish_reason)
+    assert (got.choices[0].message.model_extra.get("reasoning_content") or "") == (wanted.reasoning or "")
+    assert got.usage.prompt_tokens == wanted.usage.prompt_tokens
+    assert got.usage.completion_tokens == wanted.usage.completion_tokens
+    assert got.usage.prompt_tokens_details.cached_tokens == got.usage.model_extra["cached_tokens"]
+
+
+def test_a_streamed_reply_adds_up_to_the_whole(client, model):
+    for thinking in (True, False):
+        wanted = model.chat(ASKED, max_tokens=16, temperature=0, thinking=thinking)
+        extra = {"thinking": {"type": "enabled" if thinking else "disabled"}}
+        stream = client.chat.completions.create(
+            **body(max_tokens=16), stream=True, stream_options={"include_usage": True}, extra_body=extra
+        )
+        chunks = list(stream)
+        deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+        assert deltas[0].role == "assistant"
+        assert "".join(d.content or "" for d in deltas) == wanted.content
+        assert "".join(d.model_extra.get("reasoning_content") or "" for d in deltas) == (wanted.reasoning or "")
+        assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == wanted.finish_reason
+        assert chunks[-1].usage.completion_tokens == wanted.usage.completion_tokens
+        assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_many_at_once_get_what_each_gets_alone(client, model):
+    asked = [[{"role": "user", "content": f"number {i}"}] for i in range(6)]
+    wanted = [model.chat(one, max_tokens=10, temperature=0).content for one in asked]
+    with ThreadPoolExecutor(6) as team:
+        got = team.map(lambda one: client.chat.completions.create(**body(messages=one, max_tokens=10)), asked)
+    assert [one.choices[0].message.content for one in got] == wanted
+
+
+def test_a_partial_message_is_gone_on_with(address, model):
+    messages = [*ASKED, {"role": "assistant", "content": "It is", "partial": True}]
+    plain = [*ASKED, {"role": "assistant", "content": "It is"}]
+    wanted = model.chat(plain, max_tokens=8, temperature=0, continue_final_message=True)
+    got = httpx.post(address + "/v1/chat/completions", json=body(messages=messages), timeout=60).json()
+    assert got["choices"][0]["message"]["content"] == wanted.content
+
+
+def test_a_reply_without_a_limit_ends_with_the_context(model):
+    with served(model):
+        request = model._request(range(500), {})
+        assert request.params.max_tokens == model.context_length - 500
+        assert model._request(range(5), {"max_tokens": 3}).params.max_tokens == 3
+
+
+def test_tokens_are_estimated_as_they_are_counted(address, client):
+    told = httpx.post(address + "/v1/tokenizers/estimate-token-count", json={"model": "tiny", "messages": ASKED}).json()
+    assert told["data"]["total_tokens"] == client.chat.completions.create(**body()).usage.prompt_tokens
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"messages": "hello"}, "messages must be a list"),
+        ({"messages": [{"role": "user", "content": 5}]}, "content"),
+        ({"temperature": 9}, "temperature"),
+        ({"max_tokens": 100_000}, "context"),
+        ({"n": 2}, "n must be 1"),
+        ({"surprise": 1}, "unknown fields surprise"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        ({"logprobs": True}, "logprobs"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_wrong_is_said_before_any_token(address, fields, told, stream):
+    answer = httpx.post(address + "/v1/chat/completions", json={**body(**fields), "stream": stream}, timeout=60)
+    assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
+    assert told in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"[1]", "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b"{}", "text/plain", 400),
+        (b'{"model": "gpt", "messages": []}', "application/json", 404),
+    ],
+)
+def test_bodies_that_are_none(address, content, kind, status):
+    answer = httpx.post(address + "/v1/chat/completions", content=content, headers={"content-type": kind})
+    assert answer.status_code == status and answer.json()["error"]["message"]
+
+
+def test_a_body_has_a_most(address, monkeypatch):
+    monkeypatch.setattr(guard.read_json, "__defaults__", (1000,))
+    answer = httpx.post(address + "/v1/chat/completions", json=body(messages=[{"role": "user", "content": "x" * 2000}]))
+    assert answer.status_code == 413
+
+
+def test_unknown_routes_answer_in_json(address):
+    assert httpx.get(address + "/nowhere").json()["error"]["message"] == "there is no GET /nowhere here"
+    assert httpx.get(address + "/v1/chat/completions").status_code == 405
+    assert httpx.get(address + "/version").json()["version"]
+
+
+def test_keys_are_asked_for(model, tmp_path):
+    (tmp_path / "keys").write_text("# two of them\nfirst-key-1\n\nsecond-key-2\n")
+    keys = read_keys(None, tmp_path / "keys")
+    with served(model, keys=keys) as at:
+        assert httpx.get(at + "/health").status_code == 200
+        for headers in ({}, {"authorization": "Bearer wrong-key-1"}, {"authorization": "first-key-1"}):
+            refused = httpx.get(at + "/v1/models", headers=headers)
+            assert refused.status_code == 401 and refused.json()["error"]["code"] == "invalid_api_key"
+        for headers in ({"authorization": "Bearer first-key-1"}, {"x-api-key": "second-key-2", "host": "any.example"}):
+            assert httpx.get(at + "/v1/models", headers=headers).status_code == 200
+
+
+def test_other_names_and_pages_of_other_sites_are_refused(address):
+    assert httpx.get(address + "/v1/models", headers={"host": "evil.example"}).status_code == 403
+    assert httpx.get(address + "/v1/models", headers={"origin": "http://evil.example"}).status_code == 403
+    assert httpx.get(address + "/v1/models", headers={"origin": address}).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_frees_its_place(address, model, monkeypatch, stream):
+    step, finished = model.engine.step, []
+
+    def slow():
+        time.sleep(0.05)
+        step()
+
+    monkeypatch.setattr(model.engine, "step", slow)
+    finish = model.engine._finish
+    monkeypatch.setattr(model.engine, "_finish", lambda one, why: (finished.append(why), finish(one, why)))
+    asked = {**body(max_tokens=400, stream=stream, stop=None), "temperature": 1.0, "seed": 4}
+    with httpx.Client(base_url=address) as http:
+        if stream:
+            with http.stream("POST", "/v1/chat/completions", json=asked, timeout=60) as answer:
+                next(answer.iter_lines())
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                http.post("/v1/chat/completions", json=asked, timeout=0.5)
+    until(lambda: not model.engine.has_work, seconds=5)
+    assert finished == ["cancelled"]
+    monkeypatch.undo()
+    assert httpx.post(address + "/v1/chat/completions", json=body(), timeout=60).status_code == 200
+
+
+def test_too_many_are_told_to_come_back(model, monkeypatch):
+    held = threading.Event()
+    real = model.stream
+
+    def slow(*given, **options):
+        held.wait(20)
+        return real(*given, **options)
+
+    monkeypatch.setattr(model, "stream", slow)
+    with served(model, most=1) as at, ThreadPoolExecutor(1) as team:
+        first = team.submit(httpx.post, at + "/v1/chat/completions", json=body(), timeout=60)
+        try:
+            until(lambda: httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 429)
+            busy = httpx.post(at + "/v1/chat/completions", json=body(), timeout=60)
+            assert busy.headers["retry-after"] and busy.json()["error"]["code"] == "busy"
+        finally:
+            held.set()
+        assert first.result().status_code == 200
+        until(lambda: httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 200)
+
+
+def test_a_fault_of_ours_is_one_answer_and_the_server_lives(model, monkeypatch):
+    def broken(*given, **options):
+        raise ZeroDivisionError("secret detail")
+
+    with served(model) as at:
+        monkeypatch.setattr(model, "stream", broken)
+        answer = httpx.post(at + "/v1/chat/completions", json=body(), timeout=60)
+        assert answer.status_code == 500 and "secret" not in answer.text
+        monkeypatch.undo()
+        assert httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 200
+
+
+def test_keys_must_be_keys(tmp_path):
+    (tmp_path / "none").write_text("# nothing\n")
+    for key, file in (
+        ("short", None),
+        ("with space here", None),
+        (None, tmp_path / "none"),
+        (None, tmp_path / "absent"),
+    ):
+        with pytest.raises(RequestError):
+            read_keys(key, file)
+    assert read_keys(new_key(), None) and new_key() != new_key()
+    assert is_loopback("127.0.0.1") and is_loopback("[::1]") and is_loopback("localhost")
+    assert not is_loopback("0.0.0.0") and not is_loopback("example.org")
+
+
+def test_the_command_serves_nano_and_ends_when_told(tmp_path):
+    command = [sys.executable, "-m", "perilune", "serve", "--port", "0"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"})
+    try:
+        told = running.stderr.readline()
+        at = told.split()[-1]
+        assert told.startswith("nano is served at http://127.0.0.1:")
+        answer = httpx.post(at + "/chat/completions", json={**body(), "model": "nano"}, timeout=120)
+        assert answer.status_code == 200 and json.loads(answer.text)["choices"][0]["message"]["content"] is not None
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) in (0, -signal.SIGTERM)
+    finally:
+        running.kill()
+        running.stderr.close()
