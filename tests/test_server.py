@@ -8,18 +8,16 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 import openai
 import pytest
-import uvicorn
+from served import served, until
 from tiny_models import tiny_transformer, write_model
 
 from perilune import load
 from perilune.errors import RequestError
 from perilune.server import guard
-from perilune.server.app import make_app
 from perilune.server.guard import is_loopback, new_key, read_keys
 
 ASKED = [{"role": "user", "content": "hello there"}]
@@ -31,23 +29,6 @@ def model(tmp_path_factory):
     directory = tmp_path_factory.mktemp("served")
     write_model(directory, tiny_transformer())
     return load(directory)
-
-
-@contextmanager
-def served(model, **options):
-    """The address of a running server."""
-    app = make_app(model, "tiny", **options)
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", lifespan="on"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +45,6 @@ def client(address):
 
 def body(**fields):
     return {"model": "tiny", "messages": ASKED, "max_tokens": 8, "temperature": 0, **fields}
-
-
-def until(true, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_models_are_listed(client):

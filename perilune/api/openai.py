@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from perilune.api.call_ids import normalised
 from perilune.api.messages import as_message
 from perilune.errors import RequestError
 
@@ -68,7 +69,7 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     if messages and isinstance(messages[-1], Mapping) and messages[-1].get("partial") is True:
         messages = [*messages[:-1], {name: value for name, value in messages[-1].items() if name != "partial"}]
         options["continue_final_message"] = True
-    return {"messages": messages, "tools": tools, **options}
+    return {"messages": normalised(messages), "tools": tools, **options}
 
 
 def _refuse_what_is_not_there(body: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,12 +15,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import perilune
+from perilune.api.anthropic import message_options
 from perilune.api.model import Model
 from perilune.api.openai import chat_options
 from perilune.engine.scheduler import BusyError
 from perilune.errors import ContextError, PeriluneError, WeightsError
-from perilune.server.chat import Chat
+from perilune.server.answers import Answers, Told
+from perilune.server.chat import ChatCompletions
 from perilune.server.guard import Guard, TooLarge, error_body, read_json
+from perilune.server.messages import Messages
 from perilune.server.running import MOST_TOGETHER, Desk
 
 RETRY_SECONDS = 2
@@ -43,6 +46,14 @@ def make_app(
         "context_length": model.context_length,
     }
 
+    def answers(told: Told) -> Callable[[Request], Awaitable[Response]]:
+        return Answers(model, name, desk, told).__call__
+
+    def tokens(options: dict[str, Any]) -> int:
+        names = ("thinking", "continue_final_message")
+        chosen = {name: options[name] for name in names if name in options}
+        return len(model.render(options["messages"], options["tools"], **chosen).ids)
+
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -59,9 +70,10 @@ def make_app(
         return JSONResponse(error_body(told, "invalid_request_error", "model_not_found"), 404)
 
     async def estimate(request: Request) -> Response:
-        options = chat_options(await read_json(request))
-        rendered = model.render(options["messages"], options["tools"], thinking=options.get("thinking", True))
-        return JSONResponse({"data": {"total_tokens": len(rendered.ids)}})
+        return JSONResponse({"data": {"total_tokens": tokens(chat_options(await read_json(request)))}})
+
+    async def count(request: Request) -> Response:
+        return JSONResponse({"input_tokens": tokens(message_options(await read_json(request)))})
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -74,7 +86,9 @@ def make_app(
         Route("/version", version),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", one_model),
-        Route("/v1/chat/completions", Chat(model, name, desk).__call__, methods=["POST"]),
+        Route("/v1/chat/completions", answers(ChatCompletions()), methods=["POST"]),
+        Route("/v1/messages", answers(Messages()), methods=["POST"]),
+        Route("/v1/messages/count_tokens", count, methods=["POST"]),
         Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),
     ]
     guard = Middleware(Guard, keys=keys, origins=origins)

@@ -26,8 +26,8 @@ class TooLarge(Exception):
 
 
 def error_body(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
-    """The shape in which OpenAI's clients expect what went wrong."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    """What went wrong in the shape that OpenAI's clients expect, and Anthropic's, too."""
+    return {"type": "error", "error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 def is_loopback(host: str) -> bool:

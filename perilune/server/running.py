@@ -31,6 +31,8 @@ class Reading:
 class Opened:
     """The request was good, and the engine has it."""
 
+    prompt_tokens: int
+
 
 Piece = Opened | Reading | Delta | ChatReply
 Open = Callable[..., ReplyStream]
@@ -86,7 +88,7 @@ class Running:
                 return
             with self._begin(on_prefill=lambda done, total: self._put(Reading(done, total)), **self._options) as stream:
                 self._stream = stream
-                self._put(Opened())
+                self._put(Opened(stream.usage.prompt_tokens))
                 for delta in stream:
                     self._put(delta)
                     if self._leaving.is_set():

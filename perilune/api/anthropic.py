@@ -1,0 +1,182 @@
+"""Requests and replies in the shape of Anthropic's messages: content blocks in, content blocks out."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from perilune.api.call_ids import foreign, normalised
+from perilune.api.streams import ChatReply
+from perilune.engine.types import Usage
+from perilune.errors import MessageError, RequestError
+from perilune.text.calls import ToolCall
+
+KNOWN = frozenset(
+    (
+        *("model", "messages", "system", "max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream"),
+        *("tools", "tool_choice", "thinking", "metadata", "service_tier", "output_config", "context_management"),
+    )
+)
+STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+
+
+def message_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request asks for, as options of Model.stream. Without "thinking", none is shown, as there."""
+    if unknown := sorted(str(name) for name in set(body) - KNOWN):
+        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
+    choice = body.get("tool_choice") or {"type": "auto"}
+    if not isinstance(choice, Mapping) or choice.get("type") not in ("auto", "none"):
+        raise RequestError('tool_choice can be {"type": "auto"} or {"type": "none"} so far')
+    options = {
+        name: body[name] for name in ("max_tokens", "temperature", "top_p", "top_k") if body.get(name) is not None
+    }
+    if body.get("stop_sequences") is not None:
+        options["stop"] = body["stop_sequences"]
+    thinking = body.get("thinking")
+    options["thinking"] = isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
+    tools = None if choice["type"] == "none" else body.get("tools")
+    messages = _system(body.get("system"))
+    given = body.get("messages")
+    if not isinstance(given, list):
+        raise MessageError("messages must be a list of messages")
+    for index, message in enumerate(given):
+        messages += _messages(message, f"messages[{index}]")
+    if messages and messages[-1]["role"] == "assistant":
+        options["continue_final_message"] = True
+    return {"messages": normalised(messages), "tools": _tools(tools), **options}
+
+
+def _system(system: Any) -> list[dict[str, Any]]:
+    if system is None:
+        return []
+    return [{"role": "system", "content": _text(system, "system")}]
+
+
+def _text(content: Any, where: str) -> str:
+    """A text, or text blocks one after the other."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise MessageError(f"{where} must be a text or a list of blocks")
+    return "\n".join(_block_text(block, f"{where}[{i}]") for i, block in enumerate(content))
+
+
+def _block_text(block: Any, where: str) -> str:
+    if not isinstance(block, Mapping) or block.get("type") != "text" or not isinstance(block.get("text"), str):
+        kind = block.get("type") if isinstance(block, Mapping) else type(block).__name__
+        raise MessageError(f"{where} is a block of type {str(kind)[:40]!r}; only text can be read so far")
+    return block["text"]
+
+
+def _messages(message: Any, where: str) -> list[dict[str, Any]]:
+    """One of theirs is several of ours where it carries results of tools."""
+    if not isinstance(message, Mapping) or message.get("role") not in ("user", "assistant", "system"):
+        raise MessageError(f"{where} needs a role of user or assistant")
+    content = message.get("content")
+    if isinstance(content, str):
+        return [{"role": message["role"], "content": content}]
+    if not isinstance(content, list):
+        raise MessageError(f"{where}.content must be a text or a list of blocks")
+    return _assistant(content, where) if message["role"] == "assistant" else _user(message["role"], content, where)
+
+
+def _user(role: str, blocks: list[Any], where: str) -> list[dict[str, Any]]:
+    results, texts = [], []
+    for i, block in enumerate(blocks):
+        at = f"{where}.content[{i}]"
+        if isinstance(block, Mapping) and block.get("type") == "tool_result":
+            told = _text(block.get("content") or "", f"{at}.content")
+            results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": told})
+        else:
+            texts.append(_block_text(block, at))
+    return results + ([{"role": role, "content": "\n".join(texts)}] if texts or not results else [])
+
+
+def _assistant(blocks: list[Any], where: str) -> list[dict[str, Any]]:
+    texts, thoughts, calls = [], [], []
+    for i, block in enumerate(blocks):
+        kind = block.get("type") if isinstance(block, Mapping) else None
+        if kind == "tool_use":
+            function = {
+                "name": block.get("name"),
+                "arguments": json.dumps(block.get("input") or {}, ensure_ascii=False),
+            }
+            calls.append({"id": block.get("id"), "type": "function", "function": function})
+        elif kind == "thinking":
+            thoughts.append(str(block.get("thinking") or ""))
+        elif kind != "redacted_thinking":
+            texts.append(_block_text(block, f"{where}.content[{i}]"))
+    made: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    if thoughts:
+        made["reasoning_content"] = "".join(thoughts)
+    if calls:
+        made["tool_calls"] = calls
+    return [made]
+
+
+def _tools(tools: Any) -> list[dict[str, Any]] | None:
+    if tools is None:
+        return None
+    if not isinstance(tools, list):
+        raise MessageError("tools must be a list")
+    made = []
+    for i, tool in enumerate(tools):
+        if not isinstance(tool, Mapping) or not isinstance(tool.get("input_schema"), Mapping):
+            raise MessageError(f"tools[{i}] needs a name and an input_schema; tools that run on a server are not there")
+        function = {"name": tool.get("name"), "parameters": tool["input_schema"]}
+        if tool.get("description") is not None:
+            function["description"] = tool["description"]
+        made.append({"type": "function", "function": function})
+    return made
+
+
+def new_id() -> str:
+    return f"msg_{uuid.uuid4().hex}"
+
+
+def call_input(call: ToolCall) -> dict[str, Any]:
+    """The arguments as an object; what the model wrote may be none, and then stands under one name."""
+    try:
+        found = json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"arguments": call.arguments}
+
+
+def use_block(call: ToolCall) -> dict[str, Any]:
+    return {"type": "tool_use", "id": foreign(call.id), "name": call.name, "input": call_input(call)}
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Their input tokens leave out what came from a cache."""
+    return {
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "output_tokens": usage.completion_tokens,
+    }
+
+
+def stop_of(reply: ChatReply) -> str:
+    return STOPS.get(reply.finish_reason, "end_turn")
+
+
+def message_of(reply: ChatReply, model: str) -> dict[str, Any]:
+    blocks: list[dict[str, Any]] = []
+    if reply.reasoning:
+        blocks.append({"type": "thinking", "thinking": reply.reasoning, "signature": ""})
+    if reply.content:
+        blocks.append({"type": "text", "text": reply.content})
+    blocks += [use_block(call) for call in reply.tool_calls or ()]
+    return {
+        "id": new_id(),
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": blocks,
+        "stop_reason": stop_of(reply),
+        "stop_sequence": None,
+        "usage": usage_of(reply.usage),
+    }

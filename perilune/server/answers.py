@@ -1,0 +1,135 @@
+"""One endpoint that answers with a reply, whole or streamed, whatever protocol it is told in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from perilune.api.model import Model
+from perilune.api.streams import ChatReply
+from perilune.errors import RequestError
+from perilune.server.guard import error_body, read_json
+from perilune.server.running import Desk, Opened, Reading, Running
+from perilune.text.reply import Delta
+
+PING_SECONDS = 5.0  # a sign of life at least so often, so that nobody in between hangs up while a prompt is read
+READING_SECONDS = 1.0  # how often a client hears how far its prompt has been read
+LOOK_SECONDS = 0.25  # how often somebody who waits for a whole reply is looked after
+
+
+class Events(Protocol):
+    """The server-sent events of one reply, as bytes."""
+
+    def begin(self, opened: Opened) -> bytes: ...
+    def delta(self, piece: Delta) -> bytes: ...
+    def end(self, reply: ChatReply) -> bytes: ...
+    def ping(self) -> bytes: ...
+    def fault(self, told: str) -> bytes: ...
+
+
+class Told(Protocol):
+    """A protocol: how requests are read, and replies told."""
+
+    def options(self, body: Mapping[str, Any]) -> dict[str, Any]: ...
+    def whole(self, reply: ChatReply, model: str) -> dict[str, Any]: ...
+    def events(self, body: Mapping[str, Any], model: str) -> Events: ...
+
+
+class Answers:
+    """Answers requests with one model, under the name it is served by."""
+
+    def __init__(self, model: Model, name: str, desk: Desk, told: Told):
+        self.model, self.name, self.desk, self.told = model, name, desk, told
+
+    async def __call__(self, request: Request) -> Response:
+        body = await read_json(request)
+        named = body.get("model", self.name)
+        if named != self.name:
+            told = f"no model is called {str(named)[:80]!r} here; there is {self.name!r}"
+            return JSONResponse(error_body(told, "invalid_request_error", "model_not_found"), 404)
+        if body.get("stream") not in (None, True, False):
+            raise RequestError("stream must be true or false")
+        running = self.desk.take(self.model.stream, self.told.options(body))
+        if body.get("stream"):
+            return await self._streamed(running, self.told.events(body, self.name))
+        return JSONResponse(self.told.whole(await self._whole(running, request), self.name))
+
+    async def _whole(self, running: Running, request: Request) -> ChatReply:
+        """The reply; a client that hangs up ends it."""
+        looking = asyncio.create_task(_gone(request))
+        reading = asyncio.create_task(_last(running))
+        try:
+            await asyncio.wait((looking, reading), return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise asyncio.CancelledError("the client has left")
+            return reading.result()
+        finally:
+            looking.cancel()
+            reading.cancel()
+            running.leave()
+
+    async def _streamed(self, running: Running, events: Events) -> Response:
+        """Refusals come before the first byte, with a status of their own."""
+        pieces = aiter(running)
+        try:
+            opened = await anext(pieces)
+            while not isinstance(opened, Opened):
+                opened = await anext(pieces)
+        except BaseException:
+            running.leave()
+            raise
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        told = _told(running, pieces, events, opened)
+        return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+
+
+async def _gone(request: Request) -> None:
+    while not await request.is_disconnected():
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _last(running: Running) -> ChatReply:
+    async for piece in running:
+        if isinstance(piece, ChatReply):
+            return piece
+    raise RuntimeError("a reply ended without its whole")
+
+
+async def _told(running: Running, pieces: AsyncIterator[Any], events: Events, opened: Opened) -> AsyncIterator[bytes]:
+    waiting: asyncio.Future[Any] | None = None
+    try:
+        yield events.begin(opened)
+        said = time.monotonic()
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(pieces))
+            done, _ = await asyncio.wait((waiting,), timeout=PING_SECONDS)
+            if not done:
+                yield events.ping()
+                continue
+            piece, waiting = waiting.result(), None
+            if isinstance(piece, Delta):
+                yield events.delta(piece)
+            elif isinstance(piece, Reading) and time.monotonic() - said >= READING_SECONDS:
+                said = time.monotonic()
+                yield f": read {piece.done} of {piece.total}\n\n".encode()
+            elif isinstance(piece, ChatReply):
+                yield events.end(piece)
+                return
+    except Exception as error:  # the status is long sent: say it where the client looks
+        yield events.fault(str(error))
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+        running.leave()
+
+
+def event(told: Mapping[str, Any], name: str | None = None) -> bytes:
+    """One server-sent event."""
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + json.dumps(told, ensure_ascii=False).encode() + b"\n\n"

@@ -1,0 +1,34 @@
+"""A running server for tests, and waiting for what it does."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import uvicorn
+
+from perilune.server.app import make_app
+
+
+@contextmanager
+def served(model, **options):
+    """The address of a running server."""
+    app = make_app(model, "tiny", **options)
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def until(true, seconds=20.0):
+    """Waits until `true()` is."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
