@@ -158,6 +158,24 @@ def test_unknown_routes_answer_in_json(address):
     assert httpx.get(address + "/version").json()["version"]
 
 
+def test_operators_see_what_was_done(model):
+    with served(model) as at:
+        assert httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 200
+        assert httpx.post(at + "/v1/chat/completions", json=body(n=2), timeout=60).status_code == 400
+
+        def seen():
+            lines = httpx.get(at + "/metrics").text.splitlines()
+            return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+
+        until(lambda: seen().get("perilune:e2e_request_latency_seconds_count") == 1)
+        found = seen()
+        usage = model.chat(ASKED, max_tokens=8, temperature=0).usage
+        assert found["perilune:prompt_tokens_total"] == usage.prompt_tokens
+        assert found["perilune:generation_tokens_total"] == usage.completion_tokens
+        assert found['perilune:request_refused_total{status="400"}'] == 1
+        assert found["perilune:num_requests_running"] == found["perilune:num_requests_waiting"] == 0
+
+
 def test_keys_are_asked_for(model, tmp_path):
     (tmp_path / "keys").write_text("# two of them\nfirst-key-1\n\nsecond-key-2\n")
     keys = read_keys(None, tmp_path / "keys")

@@ -24,6 +24,7 @@ from perilune.server.answers import Answers, Told
 from perilune.server.chat import ChatCompletions
 from perilune.server.guard import Guard, TooLarge, error_body, read_json
 from perilune.server.messages import Messages
+from perilune.server.metrics import Metrics
 from perilune.server.running import MOST_TOGETHER, Desk
 
 RETRY_SECONDS = 2
@@ -36,7 +37,8 @@ def make_app(
     model: Model, name: str, *, keys: tuple[str, ...] = (), origins: tuple[str, ...] = (), most: int = MOST_TOGETHER
 ) -> Starlette:
     """`name` is what clients call the model; `most` requests may be open at a time."""
-    desk = Desk(most)
+    metrics = Metrics(model)
+    desk = Desk(most, metrics.told)
     model.longest_reply = LONGEST_REPLY
     listed = {
         "id": name,
@@ -56,6 +58,9 @@ def make_app(
 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+    async def counts(request: Request) -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def version(request: Request) -> Response:
         return JSONResponse({"version": perilune.__version__})
@@ -84,6 +89,7 @@ def make_app(
         Route("/health", health),
         Route("/ready", health),
         Route("/version", version),
+        Route("/metrics", counts),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", one_model),
         Route("/v1/chat/completions", answers(ChatCompletions()), methods=["POST"]),
@@ -92,30 +98,34 @@ def make_app(
         Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),
     ]
     guard = Middleware(Guard, keys=keys, origins=origins)
-    return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(), lifespan=life)
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(metrics), lifespan=life)
 
 
-def _handlers() -> dict[Any, Callable[[Request, Any], Any]]:
+def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
+    def refuse(status: int, told: str, kind: str, code: str | None = None) -> JSONResponse:
+        metrics.refused(status)
+        return JSONResponse(error_body(told, kind, code), status)
+
     async def ours(request: Request, error: PeriluneError) -> Response:
         if isinstance(error, BusyError):
-            response = JSONResponse(error_body(str(error), "rate_limit_error", "busy"), 429)
+            response = refuse(429, str(error), "rate_limit_error", "busy")
             response.headers["retry-after"] = str(RETRY_SECONDS)
             return response
         if isinstance(error, WeightsError):  # the disk, not the client
-            return JSONResponse(error_body(str(error), "server_error"), 500)
+            return refuse(500, str(error), "server_error")
         code = "context_length_exceeded" if isinstance(error, ContextError) else None
-        return JSONResponse(error_body(str(error), "invalid_request_error", code), 400)
+        return refuse(400, str(error), "invalid_request_error", code)
 
     async def too_large(request: Request, error: TooLarge) -> Response:
-        return JSONResponse(error_body(str(error), "invalid_request_error"), 413)
+        return refuse(413, str(error), "invalid_request_error")
 
     async def missing(request: Request, error: Any) -> Response:
         told = f"there is no {request.method} {request.url.path[:80]} here"
-        return JSONResponse(error_body(told, "invalid_request_error"), error.status_code)
+        return refuse(error.status_code, told, "invalid_request_error")
 
     async def fault(request: Request, error: Exception) -> Response:
         logger.exception("a fault of the server's own at %s", request.url.path)
-        return JSONResponse(error_body("a fault of the server's own; its log says more", "server_error"), 500)
+        return refuse(500, "a fault of the server's own; its log says more", "server_error")
 
     return {PeriluneError: ours, TooLarge: too_large, 404: missing, 405: missing, Exception: fault}
 

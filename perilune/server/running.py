@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,13 +37,16 @@ class Opened:
 
 Piece = Opened | Reading | Delta | ChatReply
 Open = Callable[..., ReplyStream]
+OnReply = Callable[[ChatReply, float | None, float], None]
 
 
 class Desk:
     """Takes requests and answers them in threads, so many at a time."""
 
-    def __init__(self, most: int = MOST_TOGETHER):
-        self.most, self.open = most, 0
+    def __init__(self, most: int = MOST_TOGETHER, on_reply: OnReply = lambda reply, first, seconds: None):
+        """`on_reply` hears of every reply that has ended: seconds until its first piece (None: no piece came), and in
+        all."""
+        self.most, self.open, self.on_reply = most, 0, on_reply
         self._threads = ThreadPoolExecutor(most, "reply")
 
     def take(self, begin: Open, options: dict[str, Any]) -> Running:
@@ -83,6 +87,7 @@ class Running:
             self._stream.close()
 
     def _run(self) -> None:
+        began, first = time.monotonic(), None
         try:
             if self._leaving.is_set():
                 return
@@ -90,10 +95,13 @@ class Running:
                 self._stream = stream
                 self._put(Opened(stream.usage.prompt_tokens))
                 for delta in stream:
+                    first = time.monotonic() - began if first is None else first
                     self._put(delta)
                     if self._leaving.is_set():
-                        return
-                self._put(stream.reply)
+                        break
+                else:
+                    self._put(stream.reply)
+                self._desk.on_reply(stream.reply, first, time.monotonic() - began)
         except BaseException as error:  # whoever waits for the reply gets it
             self._put(error)
         finally:
