@@ -3,7 +3,7 @@
 #
 #   PERILUNE_SHARED=/path/to/shared runs/nano.sh [folder for the work, default ./nano-work]
 #
-# PERILUNE_SHARED names the folder whose data/ holds the licensed sources. Two cores take about an hour and a half.
+# PERILUNE_SHARED names the folder whose data/ holds the licensed sources. Two cores take about an hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PERILUNE_SHARED:?names the folder that holds data/ with the licensed sources}"
@@ -15,23 +15,23 @@ mkdir -p "$work"
 export OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0
 export MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=500000000
 
-# 1. The fourth edition lent its vocabulary and what fits of its weights. How it was made itself, from the third one,
+# 1. The fifth edition lent its vocabulary and what fits of its weights. How it was made itself, from the fourth one,
 #    stands in runs/nano.sh of the same commit, and so on back to the first.
-fourth=40d6163:perilune/models/nano
-mkdir -p "$work/fourth"
+fifth=6016559:perilune/models/nano
+mkdir -p "$work/fifth"
 for file in config.json model.safetensors tiktoken.model tokenizer_config.json; do
-    git show "$fourth/$file" > "$work/fourth/$file"
+    git show "$fifth/$file" > "$work/fifth/$file"
 done
 
 # 2. The mixture, packed into rows of 1,024 tokens with that vocabulary.
-perilune train prepare --out "$work/data" --tokenizer "$work/fourth" --scale 0.8
+perilune train prepare --out "$work/data" --tokenizer "$work/fifth" --scale 0.8
 
 # 3. Packed rows teach all layers; questions about short documents teach what stands above the layers that read: the
 #    memory, its selector, the second look, the readers and the copy head. The routed experts are on the INT4 grid for
 #    the last 30 % of the steps. Ctrl-C saves. Progress is in metrics.jsonl and samples.jsonl of the run.
-perilune train run --data "$work/data" --tokenizer "$work/fourth" --out "$work/run" --steps 820 --rows 2 --lr 0.004 \
-    --seed 51 --start "$work/fourth" --set warmup=12 --set decay_share=0.45 --set qat_from=0.7 --set bias_rate=0.001 \
-    --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=384 --set ask_chunks=12 --set ask_lower=False \
+perilune train run --data "$work/data" --tokenizer "$work/fifth" --out "$work/run" --steps 430 --rows 2 --lr 0.004 \
+    --seed 91 --start "$work/fifth" --set warmup=12 --set decay_share=0.5 --set qat_from=0.7 --set bias_rate=0.001 \
+    --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=256 --set ask_chunks=12 --set ask_lower=False \
     --set select_weight=0.3
 
 # 4. The published layout: INT4 experts, tokenizer, manifest of the sources, model card.

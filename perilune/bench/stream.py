@@ -11,8 +11,6 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-
 from perilune.api.budget import peak_memory
 from perilune.api.model import Model
 from perilune.bench.machine import describe
@@ -63,8 +61,9 @@ class StreamResult:
 
 
 def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) -> StreamResult:
-    """One prompt of random ids and greedy decoding after it, which also settles the cache. Random ids say nothing
-    about the hit rate of real text. `ahead` is whether the next layer's experts are guessed and read ahead."""
+    """One prompt of random ids and decode steps on more of them, the first half of which settle the cache. Random ids
+    say nothing about the hit rate of real text; greedy ones of a random model would repeat a few experts for ever.
+    `ahead` is whether the next layer's experts are guessed and read ahead."""
     check(model, prompt=prompt, repeats=1, tokens=2 * tokens)
     store, directory = model.experts, model.directory
     if store is None or directory is None or model.memory is None:
@@ -78,11 +77,11 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
     runner.prefill([1], warm)
     runner.decode([1], [warm])
     state, read_seconds, read = _timed(store, lambda: read_prompt(runner, random_ids(model.config, prompt)))
-    ids = [1]
+    ids = iter(random_ids(model.config, 2 * tokens, seed=1))
 
     def write() -> None:
         for _ in range(tokens):
-            ids[0] = int(torch.from_numpy(runner.decode(ids, [state])).argmax())
+            runner.decode([next(ids)], [state])
 
     _timed(store, write)
     _, seconds, written = _timed(store, write)
