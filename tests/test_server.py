@@ -220,10 +220,11 @@ def test_a_client_that_leaves_frees_its_place(address, model, monkeypatch, strea
 
 
 def test_too_many_are_told_to_come_back(model, monkeypatch):
-    held = threading.Event()
+    entered, held = threading.Event(), threading.Event()
     real = model.stream
 
     def slow(*given, **options):
+        entered.set()
         held.wait(20)
         return real(*given, **options)
 
@@ -231,9 +232,10 @@ def test_too_many_are_told_to_come_back(model, monkeypatch):
     with served(model, most=1) as at, ThreadPoolExecutor(1) as team:
         first = team.submit(httpx.post, at + "/v1/chat/completions", json=body(), timeout=60)
         try:
-            until(lambda: httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 429)
+            assert entered.wait(20)
             busy = httpx.post(at + "/v1/chat/completions", json=body(), timeout=60)
-            assert busy.headers["retry-after"] and busy.json()["error"]["code"] == "busy"
+            assert busy.status_code == 429 and busy.headers["retry-after"]
+            assert busy.json()["error"]["code"] == "busy"
         finally:
             held.set()
         assert first.result().status_code == 200
