@@ -152,7 +152,7 @@ def test_ids_of_others_become_ours_and_ours_stay():
 
 def test_calls_stream_as_blocks_of_their_own():
     calls = [ToolCall(f"functions.look:{i}", "look", '{"city": "Ulm"}', i) for i in range(2)]
-    events = MessageEvents("m")
+    events = MessageEvents({}, "m")
     raw = b"".join(
         [
             events.delta(Delta("reasoning", "hm")),

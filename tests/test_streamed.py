@@ -199,12 +199,17 @@ def test_a_long_chunk_tells_how_far_it_is(directory):
     assert all(total == 70 for _, total in told)
 
 
-def test_mirrors_share_the_reading_and_change_no_bit(directory, tmp_path):
-    whole = outputs(load_transformer(directory))
+def mirrored(directory, tmp_path):
+    """A streaming model and the folder with copies of its shards."""
     mirror = shutil.copytree(directory, tmp_path / "mirror")
     checkpoint = open_checkpoint(directory)
     checkpoint.mirror(mirror)
-    model = load_transformer(directory, expert_cache=slots(directory, 2), checkpoint=checkpoint)
+    return load_transformer(directory, expert_cache=slots(directory, 2), checkpoint=checkpoint), mirror
+
+
+def test_mirrors_share_the_reading_and_change_no_bit(directory, tmp_path):
+    whole = outputs(load_transformer(directory))
+    model, mirror = mirrored(directory, tmp_path)
     assert outputs(model).equal(whole)
     store = expert_store(model)
     assert {path.parent for path in (file.path for file in store._files.values())} == {directory, mirror}
@@ -212,10 +217,7 @@ def test_mirrors_share_the_reading_and_change_no_bit(directory, tmp_path):
 
 def test_a_mirror_that_fails_costs_nothing(directory, tmp_path):
     whole = outputs(load_transformer(directory))
-    mirror = shutil.copytree(directory, tmp_path / "mirror")
-    checkpoint = open_checkpoint(directory)
-    checkpoint.mirror(mirror)
-    model = load_transformer(directory, expert_cache=slots(directory, 2), checkpoint=checkpoint)
+    model, mirror = mirrored(directory, tmp_path)
     for shard in mirror.glob("*.safetensors"):
         os.truncate(shard, shard.stat().st_size // 2)
     assert outputs(model).equal(whole)

@@ -107,12 +107,9 @@ def chat(
     if json and interactive:
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
-    session = Session(
-        opt.open_model(model, ram, threads, int4, context, backbone, mirror),
-        {"thinking": thinking, **sampling},
-        system,
-        declared,
-    )
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    opt.tell_speed(opened, backbone)
+    session = Session(opened, {"thinking": thinking, **sampling}, system, declared)
     with _traced(session.model, trace):
         if asked is None:
             session.run()
@@ -156,6 +153,7 @@ def generate(
     )
     given = _parse_ids(ids) if ids is not None else _question(prompt)
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    opt.tell_speed(opened, backbone)
     if json:
         done = opened.generate(given, **sampling)
         output.print_json(

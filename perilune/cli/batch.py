@@ -33,6 +33,7 @@ def batch(
 
     requests = read_lines(lines)
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    opt.tell_speed(opened, backbone)
     aside = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=aside, disable=not aside.is_terminal) as progress:

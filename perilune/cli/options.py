@@ -77,12 +77,11 @@ def open_model(
     )
     if opened.memory is not None:
         typer.echo(str(opened.memory), err=True)
-        _tell_speed(opened, backbone)
     return opened
 
 
-def _tell_speed(opened: Model, backbone: str) -> None:
-    """What to expect of a model whose experts come from disk."""
+def tell_speed(opened: Model, backbone: str) -> None:
+    """What to expect of a model whose experts come from disk; a few seconds of measuring."""
     if opened.memory is None or not opened.memory.streamed or opened.directory is None:
         return
     from perilune.plan.expect import expectation

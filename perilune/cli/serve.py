@@ -42,6 +42,7 @@ def serve(
         keys = (new_key(),)
         typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    opt.tell_speed(opened, backbone)
     served = name or (Path(model).name if "/" in model else model)
     app = make_app(opened, served, keys=keys, origins=tuple(allow_origin or ()), most=most)
     run(app, host, port, lambda at: typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True))

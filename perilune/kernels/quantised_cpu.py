@@ -20,6 +20,11 @@ ROWS = 32  # weight rows of one chunk of work; padding reaches a multiple of it
 SLAB = 32  # activation rows that go through a chunk together
 
 
+def padded(rows: int) -> int:
+    """How many rows a weight of so many is kept in."""
+    return -(-rows // ROWS) * ROWS
+
+
 @kernel
 def _product_int8(w: int, x_table: int, count: int, k: int, out: int) -> None:
     """ROWS weight rows times `count` activation rows; sums of row c at out + 128 · c."""

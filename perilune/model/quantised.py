@@ -29,7 +29,7 @@ class QuantisedLinear(nn.Module):
         """`bits` is 8 or 4; raises WeightsError for a weight that is not finite."""
         super().__init__()
         self.bits, (self.rows, width) = bits, weight_ND.shape
-        padded = -(-self.rows // quantised_cpu.ROWS) * quantised_cpu.ROWS
+        padded = quantised_cpu.padded(self.rows)
         if bits == 8:
             self.register_buffer("words", torch.zeros(padded, width, dtype=torch.int8))
             self.register_buffer("scale", torch.zeros(padded, dtype=torch.float32))
@@ -86,7 +86,7 @@ def is_quantised(name: str, shape: tuple[int, ...]) -> bool:
 
 def quantised_bytes(shape: tuple[int, ...], backbone: str) -> int:
     """What such a parameter takes in "int8" or "int4"."""
-    rows, width = -(-shape[0] // quantised_cpu.ROWS) * quantised_cpu.ROWS, shape[1]
+    rows, width = quantised_cpu.padded(shape[0]), shape[1]
     return rows * (width + 4) if backbone == "int8" else rows * width * 9 // 16
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from perilune.api.model import Model
 from perilune.api.streams import ChatReply
 from perilune.errors import RequestError
-from perilune.server.guard import error_body, read_json
+from perilune.server.guard import no_such_model, read_json
 from perilune.server.running import Desk, Opened, Reading, Running
 from perilune.text.reply import Delta
 
@@ -33,12 +34,13 @@ class Events(Protocol):
     def fault(self, told: str) -> bytes: ...
 
 
-class Told(Protocol):
-    """A protocol: how requests are read, and replies told."""
+@dataclass(frozen=True)
+class Told:
+    """A protocol: how requests are read as options of Model.stream, and how replies are told under a model's name."""
 
-    def options(self, body: Mapping[str, Any]) -> dict[str, Any]: ...
-    def whole(self, reply: ChatReply, model: str) -> dict[str, Any]: ...
-    def events(self, body: Mapping[str, Any], model: str) -> Events: ...
+    options: Callable[[Mapping[str, Any]], dict[str, Any]]
+    whole: Callable[[ChatReply, str], dict[str, Any]]
+    events: Callable[[Mapping[str, Any], str], Events]
 
 
 class Answers:
@@ -51,8 +53,7 @@ class Answers:
         body = await read_json(request)
         named = body.get("model", self.name)
         if named != self.name:
-            told = f"no model is called {str(named)[:80]!r} here; there is {self.name!r}"
-            return JSONResponse(error_body(told, "invalid_request_error", "model_not_found"), 404)
+            return no_such_model(str(named), self.name)
         if body.get("stream") not in (None, True, False):
             raise RequestError("stream must be true or false")
         running = self.desk.take(self.model.stream, self.told.options(body))

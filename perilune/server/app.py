@@ -21,9 +21,9 @@ from perilune.api.openai import chat_options
 from perilune.engine.scheduler import BusyError
 from perilune.errors import ContextError, PeriluneError, WeightsError
 from perilune.server.answers import Answers, Told
-from perilune.server.chat import ChatCompletions
-from perilune.server.guard import Guard, TooLarge, error_body, read_json
-from perilune.server.messages import Messages
+from perilune.server.chat import CHAT
+from perilune.server.guard import Guard, TooLarge, error_body, no_such_model, read_json
+from perilune.server.messages import MESSAGES
 from perilune.server.metrics import Metrics
 from perilune.server.running import MOST_TOGETHER, Desk
 
@@ -69,10 +69,8 @@ def make_app(
         return JSONResponse({"object": "list", "data": [listed]})
 
     async def one_model(request: Request) -> Response:
-        if request.path_params["name"] == name:
-            return JSONResponse(listed)
-        told = f"no model is called {request.path_params['name'][:80]!r} here; there is {name!r}"
-        return JSONResponse(error_body(told, "invalid_request_error", "model_not_found"), 404)
+        asked = request.path_params["name"]
+        return JSONResponse(listed) if asked == name else no_such_model(asked, name)
 
     async def estimate(request: Request) -> Response:
         return JSONResponse({"data": {"total_tokens": tokens(chat_options(await read_json(request)))}})
@@ -92,8 +90,8 @@ def make_app(
         Route("/metrics", counts),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", one_model),
-        Route("/v1/chat/completions", answers(ChatCompletions()), methods=["POST"]),
-        Route("/v1/messages", answers(Messages()), methods=["POST"]),
+        Route("/v1/chat/completions", answers(CHAT), methods=["POST"]),
+        Route("/v1/messages", answers(MESSAGES), methods=["POST"]),
         Route("/v1/messages/count_tokens", count, methods=["POST"]),
         Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),
     ]

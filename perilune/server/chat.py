@@ -9,31 +9,19 @@ from typing import Any
 from perilune.api.messages import call_json
 from perilune.api.openai import chat_options, completion, finish_of, new_id, usage_of
 from perilune.api.streams import ChatReply
-from perilune.server.answers import event
+from perilune.server.answers import Told, event
 from perilune.server.guard import error_body
 from perilune.server.running import Opened
 from perilune.text.reply import Delta
 
 
-class ChatCompletions:
-    """See server/answers.py."""
-
-    def options(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return chat_options(body)
-
-    def whole(self, reply: ChatReply, model: str) -> dict[str, Any]:
-        return completion(reply, model)
-
-    def events(self, body: Mapping[str, Any], model: str) -> ChatEvents:
-        wanted = body.get("stream_options")
-        return ChatEvents(model, isinstance(wanted, Mapping) and wanted.get("include_usage") is True)
-
-
 class ChatEvents:
     """Chunks, the last of them with the usage where it was asked for, and [DONE]."""
 
-    def __init__(self, model: str, with_usage: bool):
-        self.with_usage, self.calls = with_usage, 0
+    def __init__(self, body: Mapping[str, Any], model: str):
+        wanted = body.get("stream_options")
+        self.with_usage = isinstance(wanted, Mapping) and wanted.get("include_usage") is True
+        self.calls = 0
         self.head = {"id": new_id(), "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
 
     def begin(self, opened: Opened) -> bytes:
@@ -57,3 +45,6 @@ class ChatEvents:
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         return event({**self.head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+
+CHAT = Told(chat_options, completion, ChatEvents)

@@ -30,6 +30,11 @@ def error_body(message: str, kind: str, code: str | None = None) -> dict[str, An
     return {"type": "error", "error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
+def no_such_model(asked: str, there: str) -> JSONResponse:
+    told = f"no model is called {asked[:80]!r} here; there is {there!r}"
+    return JSONResponse(error_body(told, "invalid_request_error", "model_not_found"), 404)
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

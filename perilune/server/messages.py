@@ -8,28 +8,15 @@ from typing import Any
 
 from perilune.api.anthropic import call_input, message_of, message_options, new_id, stop_of, usage_of, use_block
 from perilune.api.streams import ChatReply
-from perilune.server.answers import event
+from perilune.server.answers import Told, event
 from perilune.server.running import Opened
 from perilune.text.reply import Delta
-
-
-class Messages:
-    """See server/answers.py."""
-
-    def options(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return message_options(body)
-
-    def whole(self, reply: ChatReply, model: str) -> dict[str, Any]:
-        return message_of(reply, model)
-
-    def events(self, body: Mapping[str, Any], model: str) -> MessageEvents:
-        return MessageEvents(model)
 
 
 class MessageEvents:
     """Content blocks, each begun, filled and ended before the next one begins."""
 
-    def __init__(self, model: str):
+    def __init__(self, body: Mapping[str, Any], model: str):
         self.model, self.index, self.kind = model, -1, ""
 
     def begin(self, opened: Opened) -> bytes:
@@ -88,3 +75,6 @@ class MessageEvents:
 
 def _event(kind: str, **told: Any) -> bytes:
     return event({"type": kind, **told}, kind)
+
+
+MESSAGES = Told(message_options, message_of, MessageEvents)
