@@ -89,6 +89,23 @@ def test_many_at_once_get_what_each_gets_alone(client, model):
     assert [one.choices[0].message.content for one in got] == wanted
 
 
+def test_answers_and_calls_take_the_form_asked_for(client):
+    schema = {"type": "object", "properties": {"n": {"enum": [7, 8]}}, "required": ["n"], "additionalProperties": False}
+    plain = {"extra_body": {"thinking": {"type": "disabled"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}}
+    got = client.chat.completions.create(**body(max_tokens=60), response_format=form, **plain)
+    assert json.loads(got.choices[0].message.content)["n"] in (7, 8)
+    tool = {"type": "function", "function": {"name": "count", "parameters": schema}}
+    options = {**body(max_tokens=200, tools=[tool]), "parallel_tool_calls": False, **plain}
+    for choice in ("required", {"type": "function", "function": {"name": "count"}}):
+        got = client.chat.completions.create(**options, tool_choice=choice).choices[0]
+        assert got.finish_reason == "tool_calls" and got.message.tool_calls[0].function.name == "count"
+        assert json.loads(got.message.tool_calls[0].function.arguments)["n"] in (7, 8)
+    chunks = client.chat.completions.create(**options, tool_choice="required", stream=True)
+    deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    assert json.loads("".join(call.function.arguments for call in deltas))["n"] in (7, 8)
+
+
 def test_a_partial_message_is_gone_on_with(address, model):
     messages = [*ASKED, {"role": "assistant", "content": "It is", "partial": True}]
     plain = [*ASKED, {"role": "assistant", "content": "It is"}]
@@ -118,8 +135,11 @@ def test_tokens_are_estimated_as_they_are_counted(address, client):
         ({"max_tokens": 100_000}, "context"),
         ({"n": 2}, "n must be 1"),
         ({"surprise": 1}, "unknown fields surprise"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"if": {}}}}}, "cannot be used"),
+        ({"structured_outputs": {"regex": "("}}, "cannot be used"),
+        ({"tool_choice": "required"}, "there are no tools"),
+        ({"tools": [TOOL], "parallel_tool_calls": "no"}, "parallel_tool_calls"),
         ({"logprobs": True}, "logprobs"),
     ],
 )

@@ -71,9 +71,22 @@ def test_what_is_wrong_is_a_bad_request(client):
         with pytest.raises(anthropic.BadRequestError, match=told):
             client.messages.create(model="tiny", max_tokens=4, messages=messages)
     with pytest.raises(anthropic.BadRequestError, match="tool_choice"):
-        client.messages.create(model="tiny", max_tokens=4, messages=ASKED, tools=TOOLS, tool_choice={"type": "any"})
+        client.messages.create(model="tiny", max_tokens=4, messages=ASKED, tools=TOOLS, tool_choice={"type": "all"})
     with pytest.raises(anthropic.NotFoundError):
         client.messages.create(model="claude", max_tokens=4, messages=ASKED)
+
+
+def test_answers_and_calls_take_the_form_asked_for(client):
+    schema = {"type": "object", "properties": {"n": {"enum": [7, 8]}}, "required": ["n"], "additionalProperties": False}
+    given = {"model": "tiny", "max_tokens": 300, "messages": ASKED, "extra_body": {"temperature": 0}}
+    form = {"format": {"type": "json_schema", "schema": schema}}
+    got = client.messages.create(**given, output_config=form)
+    assert json.loads(got.content[0].text)["n"] in (7, 8)
+    tools = [{"name": "count", "input_schema": schema, "strict": True}, *TOOLS]
+    for choice in ({"type": "any"}, {"type": "tool", "name": "count"}):
+        once = {**choice, "disable_parallel_tool_use": True}
+        got = client.messages.create(**given, tools=tools[:1], tool_choice=once)
+        assert got.stop_reason == "tool_use" and got.content[0].input["n"] in (7, 8)
 
 
 def test_a_conversation_with_tools_comes_in_our_form():

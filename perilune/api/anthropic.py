@@ -11,6 +11,7 @@ from perilune.api.call_ids import foreign, normalised
 from perilune.api.streams import ChatReply
 from perilune.engine.types import Usage
 from perilune.errors import MessageError, RequestError
+from perilune.fields import show_value
 from perilune.text.calls import ToolCall
 
 KNOWN = frozenset(
@@ -26,17 +27,17 @@ def message_options(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a request asks for, as options of Model.stream. Without "thinking", none is shown, as there."""
     if unknown := sorted(str(name) for name in set(body) - KNOWN):
         raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
-    choice = body.get("tool_choice") or {"type": "auto"}
-    if not isinstance(choice, Mapping) or choice.get("type") not in ("auto", "none"):
-        raise RequestError('tool_choice can be {"type": "auto"} or {"type": "none"} so far')
     options = {
         name: body[name] for name in ("max_tokens", "temperature", "top_p", "top_k") if body.get(name) is not None
     }
+    options |= _choice(body.get("tool_choice"))
+    written = _format(body.get("output_config"))
+    if written is not None:
+        options["response_format"] = written
     if body.get("stop_sequences") is not None:
         options["stop"] = body["stop_sequences"]
     thinking = body.get("thinking")
     options["thinking"] = isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
-    tools = None if choice["type"] == "none" else body.get("tools")
     messages = _system(body.get("system"))
     given = body.get("messages")
     if not isinstance(given, list):
@@ -45,7 +46,29 @@ def message_options(body: Mapping[str, Any]) -> dict[str, Any]:
         messages += _messages(message, f"messages[{index}]")
     if messages and messages[-1]["role"] == "assistant":
         options["continue_final_message"] = True
-    return {"messages": normalised(messages), "tools": _tools(tools), **options}
+    return {"messages": normalised(messages), "tools": _tools(body.get("tools")), **options}
+
+
+def _choice(choice: Any) -> dict[str, Any]:
+    """Their choice of a tool in OpenAI's words."""
+    if choice is None:
+        return {}
+    kind = choice.get("type") if isinstance(choice, Mapping) else None
+    if kind not in ("auto", "any", "tool", "none"):
+        raise RequestError(f"tool_choice needs a type of auto, any, tool or none, got {show_value(choice)}")
+    words: dict[str, Any] = {"auto": "auto", "any": "required", "none": "none"}
+    words["tool"] = {"type": "function", "function": {"name": choice.get("name")}}
+    return {"tool_choice": words[kind], "parallel_tool_calls": choice.get("disable_parallel_tool_use") is not True}
+
+
+def _format(config: Any) -> dict[str, Any] | None:
+    """The schema that the answer must follow, in OpenAI's words."""
+    asked = config.get("format") if isinstance(config, Mapping) else None
+    if asked is None:
+        return None
+    if not isinstance(asked, Mapping) or asked.get("type") != "json_schema":
+        raise RequestError('output_config.format must be {"type": "json_schema", "schema": {...}}')
+    return {"type": "json_schema", "json_schema": {"schema": asked.get("schema")}}
 
 
 def _system(system: Any) -> list[dict[str, Any]]:
@@ -128,6 +151,8 @@ def _tools(tools: Any) -> list[dict[str, Any]] | None:
         function = {"name": tool.get("name"), "parameters": tool["input_schema"]}
         if tool.get("description") is not None:
             function["description"] = tool["description"]
+        if tool.get("strict") is not None:
+            function["strict"] = tool["strict"]
         made.append({"type": "function", "function": function})
     return made
 

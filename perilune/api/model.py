@@ -24,17 +24,20 @@ from perilune.api.reading import Reading, read_pieces
 from perilune.api.streams import ChatReply, Completion, ReplyStream, TextStream
 from perilune.config import ModelConfig
 from perilune.engine.engine import Engine, OnPrefill
+from perilune.engine.grammar import Grammar, Grammars
 from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, MessageError, RequestError, TokenizerError
 from perilune.model.checkpoint import expert_store, load_transformer
 from perilune.model.model import Transformer
 from perilune.model.quantised import BACKBONES
+from perilune.text import specials as sp
 from perilune.text.calls import count_calls
 from perilune.text.chat import Rendered, render
 from perilune.text.ranks import RANKS_FILE
 from perilune.text.reply import ReplyParser
-from perilune.text.tokenizer import Tokenizer
+from perilune.text.shape import Shape, shape_of
+from perilune.text.tokenizer import SPLIT_PATTERN, Tokenizer
 from perilune.weights.experts import ExpertStore
 from perilune.weights.files import open_checkpoint
 
@@ -180,14 +183,32 @@ class Model:
         thinking: bool = True,
         preserve_thinking: bool = False,
         continue_final_message: bool = False,
+        tool_choice: str | Mapping[str, Any] = "auto",
+        parallel_tool_calls: bool = True,
+        response_format: Mapping[str, Any] | None = None,
+        structured_outputs: Mapping[str, Any] | None = None,
         on_prefill: OnPrefill | None = None,
         **sampling: Any,
     ) -> ReplyStream:
         """The reply to a conversation, delta by delta. Unchanged turns before it are not computed again.
 
-        `on_prefill(done, total)` reports how much of the prompt has been read. Stop strings are matched in
-        the answer, not in the reasoning before it.
+        `tool_choice` is "auto", "none", "required" or OpenAI's object that names a function; `response_format` is
+        OpenAI's, `structured_outputs` one of {"json", "json_object", "regex", "choice", "grammar"} as vLLM has it. Both
+        hold for the answer, after the reasoning. `on_prefill(done, total)` reports how much of the prompt has been
+        read. Stop strings are matched in the answer, not in the reasoning before it.
         """
+        thinks = thinking and not continue_final_message
+        shape = shape_of(
+            tools,
+            tool_choice=tool_choice,
+            parallel=parallel_tool_calls,
+            response_format=response_format,
+            structured=structured_outputs,
+            thinking=thinks,
+        )
+        if continue_final_message and shape is not None and not shape.optional:
+            raise RequestError("a final message that is gone on with cannot be held to a form from its middle on")
+        tools = None if tool_choice == "none" else tools
         rendered = self.render(
             messages,
             tools,
@@ -198,10 +219,11 @@ class Model:
         parser = ReplyParser(
             tokenizer=self.tokenizer,
             tools=tools,
-            thinking=thinking and not continue_final_message,
+            thinking=thinks,
             calls_before=count_calls(messages),
         )
-        return ReplyStream(self.engine, self._request(rendered.ids, sampling), parser, on_prefill)
+        request = self._request(rendered.ids, sampling, None if shape is None else self._grammar(shape))
+        return ReplyStream(self.engine, request, parser, on_prefill)
 
     def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:
         """The prompt of a conversation, as text and ids; takes the options of `perilune.render`."""
@@ -238,7 +260,20 @@ class Model:
             for stream in streams:
                 stream.close()
 
-    def _request(self, ids: Iterable[int], sampling: Mapping[str, Any]) -> Request:
+    @cached_property
+    def _grammars(self) -> Grammars:
+        tokenizer = self._needs_tokenizer("a form of the reply")
+        return Grammars(tokenizer.ranks, tokenizer.special, SPLIT_PATTERN, tokenizer.eos)
+
+    def _grammar(self, shape: Shape) -> Grammar:
+        """Until the grammar holds, no call may begin halfway; where it must hold, the reply may not end before."""
+        special = self._needs_tokenizer("a form of the reply").special
+        early = [special[name] for name in (sp.CALL_BEGIN, sp.ARGUMENT_BEGIN, sp.CALL_END, sp.SECTION_END)]
+        early += () if shape.optional else (special[sp.SECTION_BEGIN], *self.stop_ids)
+        after = special[shape.after] if shape.after else None
+        return self._grammars.compile(shape.grammar, after=after, not_before=early, markers=shape.markers)
+
+    def _request(self, ids: Iterable[int], sampling: Mapping[str, Any], grammar: Grammar | None = None) -> Request:
         params = SamplingParams.from_options(dict(sampling), self.defaults)
         if params.stop:
             self._needs_tokenizer("stop strings")
@@ -246,7 +281,7 @@ class Model:
         if params.max_tokens is None and self.longest_reply is not None:
             room = max(1, self.context_length - len(prompt))
             params = replace(params, max_tokens=min(self.longest_reply, room))
-        return Request(prompt, params, self.stop_ids)
+        return Request(prompt, params, self.stop_ids, grammar=grammar)
 
     def _prompt_ids(self, prompt: str | Iterable[int]) -> tuple[int, ...]:
         if isinstance(prompt, str):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
+FORM = ("tool_choice", "parallel_tool_calls", "response_format", "structured_outputs")
 # Fields that say nothing about the answer, or that whoever calls `chat_options` deals with.
 ELSEWHERE = (
     "model",
@@ -29,10 +30,7 @@ ELSEWHERE = (
     "prompt_cache_key",
     "safety_identifier",
     "service_tier",
-    "parallel_tool_calls",
     "logit_bias",
-    "response_format",
-    "tool_choice",
     "logprobs",
     "top_logprobs",
 )
@@ -40,6 +38,7 @@ KNOWN = frozenset(
     (
         *SAMPLING,
         *PENALTIES,
+        *FORM,
         *ELSEWHERE,
         "messages",
         "tools",
@@ -56,30 +55,26 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(str(name) for name in set(body) - KNOWN):
         raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
     _refuse_what_is_not_there(body)
-    options = {name: body[name] for name in (*SAMPLING, *PENALTIES) if body.get(name) is not None}
+    options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM) if body.get(name) is not None}
     if body.get("max_completion_tokens") is not None:
         options["max_tokens"] = body["max_completion_tokens"]
     thinking = _thinking(body)
     if thinking is not None:
         options["thinking"] = thinking
-    tools = None if body.get("tool_choice") == "none" else body.get("tools")
     messages = body.get("messages")
     if not isinstance(messages, list):
         raise RequestError("messages must be a list of messages")
     if messages and isinstance(messages[-1], Mapping) and messages[-1].get("partial") is True:
         messages = [*messages[:-1], {name: value for name, value in messages[-1].items() if name != "partial"}]
         options["continue_final_message"] = True
-    return {"messages": normalised(messages), "tools": tools, **options}
+    return {"messages": normalised(messages), "tools": body.get("tools"), **options}
 
 
 def _refuse_what_is_not_there(body: Mapping[str, Any]) -> None:
     if body.get("n") not in (None, 1):
         raise RequestError("n must be 1: send a request for each answer")
-    kind = body.get("response_format") or {"type": "text"}
-    if not isinstance(kind, Mapping) or kind.get("type") != "text":
-        raise RequestError('response_format can only be {"type": "text"} so far')
-    if body.get("tool_choice") not in (None, "auto", "none"):
-        raise RequestError('tool_choice can be "auto" or "none" so far')
+    if body.get("parallel_tool_calls") not in (None, True, False):
+        raise RequestError("parallel_tool_calls must be true or false")
     if body.get("logprobs") or body.get("top_logprobs") or body.get("logit_bias"):
         raise RequestError("logprobs, top_logprobs and logit_bias are not there yet: leave them out")
 

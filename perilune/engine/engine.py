@@ -57,7 +57,8 @@ class Engine:
     def submit(self, request: Request) -> Sequence:
         """Checks a request and puts it in the queue; the sequence returned is its handle."""
         max_length = self._check(request)
-        sampler = Sampler(request.params, request.prompt_ids)
+        constraint = request.grammar.begin() if request.grammar else None
+        sampler = Sampler(request.params, request.prompt_ids, constraint)
         sequence = Sequence(request, sampler, max_length, list(request.prompt_ids))
         with self._lock:
             self.scheduler.add(sequence)

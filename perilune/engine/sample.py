@@ -1,9 +1,9 @@
 """Logits → the next token, one row at a time, so that nobody else in the batch can change it.
 
 The steps, in this order: repetition penalty (tokens of prompt and reply; positive logits are divided,
-negative ones multiplied), presence and frequency penalties (reply only), division by the temperature, top_k,
-top_p on what is left, min_p relative to the most likely token, and one uniform number that picks from the
-rest in id order.
+negative ones multiplied), presence and frequency penalties (reply only), what a grammar forbids, division by
+the temperature, top_k, top_p on what is left, min_p relative to the most likely token, and one uniform number
+that picks from the rest in id order.
 Ties at a border are kept, so the result does not depend on how a sort breaks them.
 
 A logit of -inf means a forbidden token; NaN and +inf are errors of the request they belong to.
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from perilune.engine.grammar import Constraint
 from perilune.engine.types import SamplingParams, Token
 from perilune.errors import PeriluneError
 
@@ -32,8 +33,11 @@ class LogitsError(PeriluneError):
 class Sampler:
     """The choice of one request: its parameters, its own random stream and what it has seen so far."""
 
-    def __init__(self, params: SamplingParams, prompt_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self, params: SamplingParams, prompt_ids: Iterable[int] = (), constraint: Constraint | None = None
+    ) -> None:
         self.params = params
+        self._constraint = constraint
         # random.Random is the one generator whose stream Python guarantees across versions.
         self._random = random.Random(params.seed)
         self._counts: dict[int, int] = {}
@@ -42,6 +46,8 @@ class Sampler:
     def __call__(self, logits_V: Row) -> Token:
         """Chooses and remembers one token."""
         token_id = self._choose(logits_V)
+        if self._constraint is not None:
+            self._constraint.accept(token_id)
         if self.params.has_penalties:
             self._counts[token_id] = self._counts.get(token_id, 0) + 1
         if self.params.logprobs is None:
@@ -52,6 +58,8 @@ class Sampler:
         params = self.params
         if params.has_penalties:
             logits_V = penalise(logits_V, params, self._prompt, self._counts)
+        if self._constraint is not None:
+            logits_V = self._constraint.masked(logits_V)
         best = int(logits_V.argmax())
         # argmax returns the first NaN if there is one, so this one look covers the whole row.
         if not math.isfinite(logits_V[best]):

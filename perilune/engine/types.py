@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from perilune.errors import RequestError
 
 if TYPE_CHECKING:
+    from perilune.engine.grammar import Grammar
     from perilune.model.memory import StoredPages
 
 MAX_TEMPERATURE = 2.0
@@ -78,7 +79,8 @@ class SamplingParams:
 class Request:
     """A prompt as ids, how to continue it, and the ids that end the reply.
 
-    `pages` are what the model has read before, `read_tokens` of it, where it has a chunk memory.
+    `pages` are what the model has read before, `read_tokens` of it, where it has a chunk memory. `grammar` is what the
+    reply is held to.
     """
 
     prompt_ids: tuple[int, ...]
@@ -86,6 +88,7 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     pages: StoredPages | None = None
     read_tokens: int = 0
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt_ids", token_ids(self.prompt_ids, "prompt_ids"))

@@ -104,11 +104,8 @@ def predict(
 
 def best(kinds: Sequence[Needs], machine: Machine, *, even: bool = False) -> tuple[Needs, Prediction]:
     """The first of the same model's `kinds`, most exact backbone first, that runs there; the last where none does."""
-    for needs in kinds:
-        found = predict(needs, machine, even=even)
-        if found.runs:
-            break
-    return needs, found
+    made = [(needs, predict(needs, machine, even=even)) for needs in kinds]
+    return next((pair for pair in made if pair[1].runs), made[-1])
 
 
 def advice(needs: Needs, machine: Machine) -> tuple[str, float]:

@@ -54,7 +54,8 @@ def make_app(
     def tokens(options: dict[str, Any]) -> int:
         names = ("thinking", "continue_final_message")
         chosen = {name: options[name] for name in names if name in options}
-        return len(model.render(options["messages"], options["tools"], **chosen).ids)
+        tools = None if options.get("tool_choice") == "none" else options["tools"]
+        return len(model.render(options["messages"], tools, **chosen).ids)
 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok"})

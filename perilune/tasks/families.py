@@ -26,15 +26,15 @@ FAMILIES: tuple[Family, ...] = (
 
 # Shares of the generated examples; they are counted in examples, so long ones weigh more.
 WEIGHTS: dict[str, float] = {
-    "calculation": 0.157,
+    "calculation": 0.117,
     "comparison": 0.028,
     "word_problem": 0.065,
-    "passage_question": 0.185,
-    "tool_call": 0.120,
-    "two_tool_calls": 0.028,
+    "passage_question": 0.175,
+    "tool_call": 0.170,
+    "two_tool_calls": 0.038,
     "tool_result": 0.056,
     "no_tool": 0.046,
-    "about": 0.102,
+    "about": 0.092,
     "remembers_name": 0.019,
     "story": 0.074,
     "spelling": 0.014,

@@ -80,6 +80,10 @@ class Tokenizer:
         return cls(ranks, read_special_names(Path(directory) / CONFIG_FILE, len(ranks)))
 
     @property
+    def ranks(self) -> dict[bytes, int]:
+        return {piece: i for i, piece in enumerate(self._pieces[: self.base])}
+
+    @property
     def bos(self) -> int:
         return self.base
 

@@ -57,9 +57,9 @@ WEIGHTS = {
     "files": 0.06,
     "defined": 0.04,
     "variables": 0.02,
-    "copy": 0.05,
+    "copy": 0.07,
     "mixed": 0.03,
-    "sentences": 0.24,
+    "sentences": 0.26,
 }
 TOKENS_A_NEEDLE = 48  # about one needle for so many tokens read, at most
 
