@@ -188,7 +188,7 @@ def stop_of(reply: ChatReply) -> str:
     return STOPS.get(reply.finish_reason, "end_turn")
 
 
-def message_of(reply: ChatReply, model: str) -> dict[str, Any]:
+def message_of(reply: ChatReply, body: Mapping[str, Any], model: str) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = []
     if reply.reasoning:
         blocks.append({"type": "thinking", "thinking": reply.reasoning, "signature": ""})

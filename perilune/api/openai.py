@@ -13,7 +13,6 @@ from perilune.errors import RequestError
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply
-    from perilune.engine.types import Usage
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
@@ -87,21 +86,28 @@ def _thinking(body: Mapping[str, Any]) -> bool | None:
     if isinstance(template, Mapping) and isinstance(template.get("thinking"), bool):
         return template["thinking"]
     if body.get("reasoning_effort") is not None:
-        return body["reasoning_effort"] not in ("none", "minimal")
+        return thinks(body["reasoning_effort"])
     return None
+
+
+def thinks(effort: Any) -> bool:
+    """Whether an effort of reasoning in OpenAI's words is any at all."""
+    return effort not in ("none", "minimal")
 
 
 def new_id() -> str:
     return f"chatcmpl-{uuid.uuid4().hex}"
 
 
-def usage_of(usage: Usage) -> dict[str, Any]:
+def usage_of(reply: ChatReply) -> dict[str, Any]:
+    usage = reply.usage
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "cached_tokens": usage.cached_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": reply.reasoning_tokens},
     }
 
 
@@ -110,12 +116,12 @@ def finish_of(reply: ChatReply) -> str:
     return reply.finish_reason if reply.finish_reason in ("stop", "length", "tool_calls") else "stop"
 
 
-def completion(reply: ChatReply, model: str) -> dict[str, Any]:
+def completion(reply: ChatReply, body: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {
         "id": new_id(),
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
         "choices": [{"index": 0, "message": as_message(reply), "finish_reason": finish_of(reply)}],
-        "usage": usage_of(reply.usage),
+        "usage": usage_of(reply),
     }

@@ -41,6 +41,7 @@ class ChatReply(Reply):
     finish_reason: ReplyFinish
     usage: Usage
     tokens: tuple[Token, ...] = ()
+    reasoning_tokens: int = 0  # of them, the one that ends the reasoning included
 
 
 class _Stream(Generic[Piece]):
@@ -158,6 +159,7 @@ class ReplyStream(_Stream[Delta]):
     ) -> None:
         self._parser, self._trim = parser, trim
         self._content: list[str] = []
+        self._reasoning_tokens = 0
         super().__init__(engine, request, on_prefill)
 
     @property
@@ -166,7 +168,8 @@ class ReplyStream(_Stream[Delta]):
         parts = {field.name: getattr(parsed, field.name) for field in fields(Reply)}
         parts["content"] = "".join(self._content)
         reason = self.finish_reason or "cancelled"
-        return ChatReply(**parts, finish_reason=reason, usage=self.usage, tokens=self.tokens)
+        counted = {"tokens": self.tokens, "reasoning_tokens": self._reasoning_tokens}
+        return ChatReply(**parts, finish_reason=reason, usage=self.usage, **counted)
 
     @property
     def finish_reason(self) -> ReplyFinish | None:
@@ -176,6 +179,7 @@ class ReplyStream(_Stream[Delta]):
     def _run(self, tokens: Generator[Token, None, None]) -> Generator[Delta, None, None]:
         try:
             for token in tokens:
+                self._reasoning_tokens += self._parser.reasons
                 for delta in self._parser.feed([token.id]):
                     yield from self._cut(delta)
                 self._ended = self._parser.ended

@@ -36,10 +36,11 @@ class Events(Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """A protocol: how requests are read as options of Model.stream, and how replies are told under a model's name."""
+    """A protocol: how requests are read as options of Model.stream, and how replies to them are told under a model's
+    name."""
 
     options: Callable[[Mapping[str, Any]], dict[str, Any]]
-    whole: Callable[[ChatReply, str], dict[str, Any]]
+    whole: Callable[[ChatReply, Mapping[str, Any], str], dict[str, Any]]
     events: Callable[[Mapping[str, Any], str], Events]
 
 
@@ -59,7 +60,7 @@ class Answers:
         running = self.desk.take(self.model.stream, self.told.options(body))
         if body.get("stream"):
             return await self._streamed(running, self.told.events(body, self.name))
-        return JSONResponse(self.told.whole(await self._whole(running, request), self.name))
+        return JSONResponse(self.told.whole(await self._whole(running, request), body, self.name))
 
     async def _whole(self, running: Running, request: Request) -> ChatReply:
         """The reply; a client that hangs up ends it."""

@@ -25,6 +25,7 @@ from perilune.server.chat import CHAT
 from perilune.server.guard import Guard, TooLarge, error_body, no_such_model, read_json
 from perilune.server.messages import MESSAGES
 from perilune.server.metrics import Metrics
+from perilune.server.responses import RESPONSES
 from perilune.server.running import MOST_TOGETHER, Desk
 
 RETRY_SECONDS = 2
@@ -92,6 +93,7 @@ def make_app(
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", one_model),
         Route("/v1/chat/completions", answers(CHAT), methods=["POST"]),
+        Route("/v1/responses", answers(RESPONSES), methods=["POST"]),
         Route("/v1/messages", answers(MESSAGES), methods=["POST"]),
         Route("/v1/messages/count_tokens", count, methods=["POST"]),
         Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),

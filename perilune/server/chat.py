@@ -34,7 +34,7 @@ class ChatEvents:
         return self._chunk({"reasoning_content" if piece.kind == "reasoning" else "content": piece.text})
 
     def end(self, reply: ChatReply) -> bytes:
-        usage = event({**self.head, "choices": [], "usage": usage_of(reply.usage)}) if self.with_usage else b""
+        usage = event({**self.head, "choices": [], "usage": usage_of(reply)}) if self.with_usage else b""
         return self._chunk({}, finish_of(reply)) + usage + b"data: [DONE]\n\n"
 
     def ping(self) -> bytes:

@@ -106,6 +106,11 @@ class ReplyParser:
         return self._state is _State.DONE
 
     @property
+    def reasons(self) -> bool:
+        """Whether what comes next is reasoning."""
+        return self._state is _State.REASONING
+
+    @property
     def reply(self) -> Reply:
         """Everything handed out so far."""
         reasoning, content = ("".join(self._said[kind]) for kind in ("reasoning", "content"))

@@ -1,0 +1,223 @@
+"""Requests and replies in the shape of OpenAI's responses: a list of items in, a list of items out."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from perilune.api.call_ids import normalised
+from perilune.api.openai import thinks
+from perilune.api.streams import ChatReply
+from perilune.engine.types import Usage
+from perilune.errors import MessageError, RequestError
+from perilune.fields import show_value
+from perilune.text.calls import ToolCall
+
+SAMPLING = ("temperature", "top_p", "tool_choice", "parallel_tool_calls")
+# Fields that are told back, with what they are where a request leaves them out.
+TOLD_BACK: dict[str, Any] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+    "truncation": "disabled",
+}
+SILENT = ("model", "input", "stream", "stream_options", "user", "include", "service_tier", "store", "client_metadata")
+SILENT = (*SILENT, "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "max_tool_calls")
+KNOWN = frozenset((*TOLD_BACK, *SILENT, "background", "conversation", "prompt", "top_logprobs"))
+ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+TEXTS = ("input_text", "output_text", "text", "refusal")
+
+
+def response_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request asks for, as options of Model.stream; what cannot be done is refused, never passed over."""
+    if unknown := sorted(str(name) for name in set(body) - KNOWN):
+        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
+    for name in ("background", "conversation", "prompt", "top_logprobs", "previous_response_id"):
+        if body.get(name):
+            raise RequestError(f"{name} is not there yet: send the whole conversation as input")
+    options = {name: body[name] for name in SAMPLING if body.get(name) is not None}
+    if "tool_choice" in options:
+        options["tool_choice"] = _choice(options["tool_choice"])
+    if body.get("max_output_tokens") is not None:
+        options["max_tokens"] = body["max_output_tokens"]
+    reasoning = body.get("reasoning")
+    if isinstance(reasoning, Mapping) and reasoning.get("effort") is not None:
+        options["thinking"] = thinks(reasoning["effort"])
+    written = _format(body.get("text"))
+    if written is not None:
+        options["response_format"] = written
+    messages = _instructions(body.get("instructions")) + _messages(body.get("input"))
+    return {"messages": normalised(messages), "tools": _tools(body.get("tools")), **options}
+
+
+def _instructions(given: Any) -> list[dict[str, Any]]:
+    if given is None:
+        return []
+    if not isinstance(given, str):
+        raise MessageError("instructions must be a text")
+    return [{"role": "system", "content": given}]
+
+
+def _choice(choice: Any) -> Any:
+    if isinstance(choice, Mapping) and choice.get("type") == "function" and "name" in choice:
+        return {"type": "function", "function": {"name": choice["name"]}}
+    return choice
+
+
+def _format(text: Any) -> dict[str, Any] | None:
+    """Their format has the schema one level higher."""
+    asked = text.get("format") if isinstance(text, Mapping) else None
+    if not isinstance(asked, Mapping) or asked.get("type") != "json_schema":
+        return asked
+    return {"type": "json_schema", "json_schema": {"schema": asked.get("schema")}}
+
+
+def _tools(tools: Any) -> list[dict[str, Any]] | None:
+    if tools is None:
+        return None
+    if not isinstance(tools, list):
+        raise MessageError("tools must be a list")
+    made = []
+    for i, tool in enumerate(tools):
+        if not isinstance(tool, Mapping) or tool.get("type") != "function":
+            kind = tool.get("type") if isinstance(tool, Mapping) else tool
+            raise MessageError(f"tools[{i}] is of type {show_value(kind)}; only functions can be called here")
+        names = ("name", "description", "parameters", "strict")
+        made.append({"type": "function", "function": {n: tool[n] for n in names if tool.get(n) is not None}})
+    return made
+
+
+def _messages(given: Any) -> list[dict[str, Any]]:
+    """Items in a row that one reply consists of become its one message: reasoning, text and calls."""
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if not isinstance(given, list):
+        raise MessageError("input must be a text or a list of items")
+    made: list[dict[str, Any]] = []
+    for i, item in enumerate(given):
+        where = f"input[{i}]"
+        if not isinstance(item, Mapping):
+            raise MessageError(f"{where} must be an object")
+        kind = item.get("type", "message")
+        if kind == "function_call_output":
+            told = _text(item.get("output"), f"{where}.output")
+            made.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": told})
+        elif kind == "message" and item.get("role") != "assistant":
+            role = ROLES.get(str(item.get("role")))
+            if role is None:
+                raise MessageError(f"{where} needs a role of {', '.join(ROLES)}")
+            made.append({"role": role, "content": _text(item.get("content"), f"{where}.content")})
+        else:
+            _add_to_reply(made, item, kind, where)
+    return made
+
+
+def _add_to_reply(made: list[dict[str, Any]], item: Mapping[str, Any], kind: Any, where: str) -> None:
+    last = made[-1] if made and made[-1]["role"] == "assistant" else {}
+    if kind == "reasoning":
+        parts = item.get("content") or item.get("summary") or []
+        thought = "\n".join(str(p.get("text", "")) for p in parts if isinstance(p, Mapping))
+        if last and ("content" in last or "tool_calls" in last):
+            last = {}  # the next reply begins with it
+        _into(made, last)["reasoning_content"] = thought
+    elif kind == "message":
+        message = _into(made, {} if "content" in last or "tool_calls" in last else last)
+        message["content"] = _text(item.get("content"), f"{where}.content")
+    elif kind == "function_call":
+        function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        call = {"id": item.get("call_id"), "type": "function", "function": function}
+        _into(made, last).setdefault("tool_calls", []).append(call)
+    else:
+        raise MessageError(f"{where} is of type {show_value(kind)}, which cannot be read here")
+
+
+def _into(made: list[dict[str, Any]], message: dict[str, Any]) -> dict[str, Any]:
+    """The message itself where it is the last one, or else a new one."""
+    if not message:
+        message["role"] = "assistant"
+        made.append(message)
+    return message
+
+
+def _text(content: Any, where: str) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise MessageError(f"{where} must be a text or a list of parts")
+    texts = []
+    for i, part in enumerate(content):
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        text = part.get("text", part.get("refusal")) if isinstance(part, Mapping) else None
+        if kind not in TEXTS or not isinstance(text, str):
+            raise MessageError(f"{where}[{i}] is a part of type {show_value(kind)}; only text can be read so far")
+        texts.append(text)
+    return "\n".join(texts)
+
+
+def new_id(kind: str = "resp") -> str:
+    return f"{kind}_{uuid.uuid4().hex}"
+
+
+def reasoning_item(text: str, item_id: str) -> dict[str, Any]:
+    content = [{"type": "reasoning_text", "text": text}]
+    return {"id": item_id, "type": "reasoning", "summary": [], "content": content}
+
+
+def text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def message_item(parts: list[dict[str, Any]], item_id: str, status: str = "completed") -> dict[str, Any]:
+    return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": parts}
+
+
+def call_item(call: ToolCall, arguments: str, item_id: str, status: str = "completed") -> dict[str, Any]:
+    told = {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}
+    return {"id": item_id, **told, "status": status}
+
+
+def usage_of(usage: Usage, reasoning_tokens: int) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": reasoning_tokens},
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def begun(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The response while nothing of it has come."""
+    back = {name: body[name] if body.get(name) is not None else default for name, default in TOLD_BACK.items()}
+    head = {"id": new_id(), "object": "response", "created_at": int(time.time()), "model": model}
+    ended = {"status": "in_progress", "error": None, "incomplete_details": None, "output": [], "usage": None}
+    return {**head, **ended, **back, "store": False}
+
+
+def ended(response: Mapping[str, Any], reply: ChatReply, output: list[dict[str, Any]]) -> dict[str, Any]:
+    cut = reply.finish_reason == "length"
+    return {
+        **response,
+        "status": "incomplete" if cut else "completed",
+        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "output": output,
+        "usage": usage_of(reply.usage, reply.reasoning_tokens),
+    }
+
+
+def response_of(reply: ChatReply, body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    output = [reasoning_item(reply.reasoning, new_id("rs"))] if reply.reasoning else []
+    if reply.content or not (reply.reasoning or reply.tool_calls):
+        output.append(message_item([text_part(reply.content)], new_id("msg")))
+    output += [call_item(call, call.arguments, new_id("fc")) for call in reply.tool_calls]
+    return ended(begun(body, model), reply, output)
