@@ -81,6 +81,21 @@ def test_calls_go_out_and_come_back(client):
     assert again.usage.input_tokens > got.usage.input_tokens
 
 
+def test_functions_of_a_namespace_and_tools_of_a_stranger(client):
+    """As agents send them: the model calls the one, and is not offered the other."""
+    tools = [{"type": "namespace", "name": "team", "tools": [TOOL]}, {"type": "web_search"}]
+    options = asked(max_output_tokens=200, tools=tools, tool_choice="required", parallel_tool_calls=False, **PLAIN)
+    got = client.responses.create(**options)
+    (call,) = got.output
+    assert (call.to_dict()["namespace"], call.name) == ("team", "count")
+    assert [tool.type for tool in got.tools] == ["namespace"]
+    with client.responses.stream(**options) as stream:
+        done = [event.item for event in stream if event.type == "response.output_item.done"]
+    assert done[0].to_dict()["namespace"] == "team"
+    messages = response_options({"input": [call.to_dict()]})["messages"]
+    assert messages[0]["tool_calls"][0]["function"]["name"] == "team.count"
+
+
 def test_a_form_is_kept(client):
     form = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}
     got = client.responses.create(**asked(max_output_tokens=60, text=form, **PLAIN))
@@ -120,7 +135,8 @@ def test_items_of_one_reply_are_one_message():
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input_image"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
         ({"input": [{"role": "king", "content": "x"}]}, "role of user"),
-        ({"tools": [{"type": "web_search"}]}, "only functions"),
+        ({"tools": [{"type": "custom", "name": "x"}]}, "only functions"),
+        ({"tools": [{"type": "namespace", "name": "x"}]}, r"tools\[0\].tools must be"),
         ({"previous_response_id": "resp_1"}, "previous_response_id is not there yet"),
         ({"background": True}, "background is not there yet"),
         ({"max_output_tokens": 0}, "max_tokens"),

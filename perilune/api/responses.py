@@ -35,6 +35,7 @@ SILENT = ("model", "input", "stream", "stream_options", "user", "include", "serv
 SILENT = (*SILENT, "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "max_tool_calls")
 KNOWN = frozenset((*TOLD_BACK, *SILENT, "background", "conversation", "prompt", "top_logprobs"))
 ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+HOSTED = ("web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation")
 TEXTS = ("input_text", "output_text", "text", "refusal")
 
 
@@ -83,18 +84,33 @@ def _format(text: Any) -> dict[str, Any] | None:
 
 
 def _tools(tools: Any) -> list[dict[str, Any]] | None:
+    """Functions, those of a namespace under its name. Tools that run on OpenAI's own servers are offers that nobody
+    takes up here: they are left out, and not among the tools that are told back."""
     if tools is None:
         return None
     if not isinstance(tools, list):
         raise MessageError("tools must be a list")
-    made = []
+    made: list[dict[str, Any]] = []
     for i, tool in enumerate(tools):
-        if not isinstance(tool, Mapping) or tool.get("type") != "function":
-            kind = tool.get("type") if isinstance(tool, Mapping) else tool
-            raise MessageError(f"tools[{i}] is of type {show_value(kind)}; only functions can be called here")
-        names = ("name", "description", "parameters", "strict")
-        made.append({"type": "function", "function": {n: tool[n] for n in names if tool.get(n) is not None}})
+        if not isinstance(tool, Mapping):
+            raise MessageError(f"tools[{i}] must be an object")
+        if tool.get("type") == "function":
+            made.append(_function(tool, tool.get("name")))
+        elif tool.get("type") == "namespace":
+            inside = tool.get("tools")
+            if not isinstance(inside, list) or not all(isinstance(one, Mapping) for one in inside):
+                raise MessageError(f"tools[{i}].tools must be a list of functions")
+            made += [_function(one, f"{tool.get('name')}.{one.get('name')}") for one in inside]
+        elif tool.get("type") not in HOSTED:
+            raise MessageError(
+                f"tools[{i}] is of type {show_value(tool.get('type'))}; only functions can be called here"
+            )
     return made
+
+
+def _function(tool: Mapping[str, Any], name: Any) -> dict[str, Any]:
+    said = {n: tool[n] for n in ("description", "parameters", "strict") if tool.get(n) is not None}
+    return {"type": "function", "function": {"name": name, **said}}
 
 
 def _messages(given: Any) -> list[dict[str, Any]]:
@@ -134,7 +150,9 @@ def _add_to_reply(made: list[dict[str, Any]], item: Mapping[str, Any], kind: Any
         message = _into(made, {} if "content" in last or "tool_calls" in last else last)
         message["content"] = _text(item.get("content"), f"{where}.content")
     elif kind == "function_call":
-        function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        space = item.get("namespace")
+        name = item.get("name") if space is None else f"{space}.{item.get('name')}"
+        function = {"name": name, "arguments": item.get("arguments")}
         call = {"id": item.get("call_id"), "type": "function", "function": function}
         _into(made, last).setdefault("tool_calls", []).append(call)
     else:
@@ -181,9 +199,14 @@ def message_item(parts: list[dict[str, Any]], item_id: str, status: str = "compl
     return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": parts}
 
 
-def call_item(call: ToolCall, arguments: str, item_id: str, status: str = "completed") -> dict[str, Any]:
-    told = {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}
-    return {"id": item_id, **told, "status": status}
+def call_item(
+    call: ToolCall, arguments: str, item_id: str, body: Mapping[str, Any], status: str = "completed"
+) -> dict[str, Any]:
+    told = {"type": "function_call", "call_id": call.id, "arguments": arguments, "status": status}
+    space, _, name = call.name.partition(".")
+    if any(tool.get("type") == "namespace" and tool.get("name") == space for tool in body.get("tools") or ()):
+        return {"id": item_id, **told, "namespace": space, "name": name}
+    return {"id": item_id, **told, "name": call.name}
 
 
 def usage_of(usage: Usage, reasoning_tokens: int) -> dict[str, Any]:
@@ -199,6 +222,7 @@ def usage_of(usage: Usage, reasoning_tokens: int) -> dict[str, Any]:
 def begun(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     """The response while nothing of it has come."""
     back = {name: body[name] if body.get(name) is not None else default for name, default in TOLD_BACK.items()}
+    back["tools"] = [tool for tool in back["tools"] if tool.get("type") not in HOSTED]
     head = {"id": new_id(), "object": "response", "created_at": int(time.time()), "model": model}
     ended = {"status": "in_progress", "error": None, "incomplete_details": None, "output": [], "usage": None}
     return {**head, **ended, **back, "store": False}
@@ -219,5 +243,5 @@ def response_of(reply: ChatReply, body: Mapping[str, Any], model: str) -> dict[s
     output = [reasoning_item(reply.reasoning, new_id("rs"))] if reply.reasoning else []
     if reply.content or not (reply.reasoning or reply.tool_calls):
         output.append(message_item([text_part(reply.content)], new_id("msg")))
-    output += [call_item(call, call.arguments, new_id("fc")) for call in reply.tool_calls]
+    output += [call_item(call, call.arguments, new_id("fc"), body) for call in reply.tool_calls]
     return ended(begun(body, model), reply, output)

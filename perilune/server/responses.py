@@ -28,6 +28,7 @@ class ResponseEvents:
     """Items, each added, filled and done before the next one begins; every event is numbered."""
 
     def __init__(self, body: Mapping[str, Any], model: str):
+        self.body = body
         self.response = begun(body, model)
         self.number = 0
         self.output: list[dict[str, Any]] = []
@@ -85,11 +86,12 @@ class ResponseEvents:
 
     def _call(self, call: ToolCall) -> bytes:
         at = {"item_id": new_id("fc"), "output_index": len(self.output)}
-        empty = call_item(call, "", at["item_id"], "in_progress")
+        item = call_item(call, call.arguments, at["item_id"], self.body)
+        empty = call_item(call, "", at["item_id"], self.body, "in_progress")
         told = self._event("response.output_item.added", output_index=len(self.output), item=empty)
         told += self._event("response.function_call_arguments.delta", **at, delta=call.arguments)
-        told += self._event("response.function_call_arguments.done", **at, arguments=call.arguments, name=call.name)
-        return told + self._ends(call_item(call, call.arguments, at["item_id"]))
+        told += self._event("response.function_call_arguments.done", **at, arguments=call.arguments, name=item["name"])
+        return told + self._ends(item)
 
     def _ends(self, item: dict[str, Any]) -> bytes:
         self.output.append(item)
