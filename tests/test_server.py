@@ -290,7 +290,7 @@ def test_keys_must_be_keys(tmp_path):
 
 
 def test_the_command_serves_nano_and_ends_when_told(tmp_path):
-    command = [sys.executable, "-m", "perilune", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "perilune", "serve", "--port", "0", "--state", str(tmp_path)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"})
     try:
         told = running.stderr.readline()

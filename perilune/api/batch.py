@@ -127,9 +127,16 @@ def answered_before(out: Path) -> set[str]:
 
 
 def run_batch(
-    model: Model, lines: list[Line], out: Path, *, together: int, on_done: OnDone | None = None
+    model: Model,
+    lines: list[Line],
+    out: Path,
+    *,
+    together: int,
+    on_done: OnDone | None = None,
+    stop: threading.Event | None = None,
 ) -> BatchResult:
-    """Answers every line that `out` does not answer yet, `together` at a time. Ctrl-C writes nothing half."""
+    """Answers every line that `out` does not answer yet, `together` at a time. Ctrl-C, or `stop`, writes nothing
+    half."""
     if not 1 <= together <= model.engine.scheduler.max_batch:
         raise RequestError(f"together must be from 1 to {model.engine.scheduler.max_batch}, got {together}")
     try:
@@ -139,7 +146,7 @@ def run_batch(
         raise RequestError(f"{out} cannot be written: {error}") from error
     todo = [line for line in lines if line.custom_id not in before]
     result = BatchResult(before=len(lines) - len(todo), left=len(todo))
-    stopping = threading.Event()
+    stopping = stop or threading.Event()
     waiting, running = iter(todo), {}
     with file, ThreadPoolExecutor(together) as team:
         try:
@@ -149,6 +156,8 @@ def run_batch(
                 if not running:
                     return result
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
+                if stopping.is_set():
+                    return result
                 for future in done:
                     _write(file, running.pop(future), future, result)
                     if on_done:

@@ -25,6 +25,10 @@ def serve(
         list[str] | None, typer.Option("--allow-origin", help="Pages of this site may call, such as https://a.example.")
     ] = None,
     most: Annotated[int, typer.Option("--most", min=1, max=1024, help="Requests that may be open at a time.")] = 64,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Where files and batches are kept (default: the user's state folder)."),
+    ] = None,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
@@ -36,6 +40,7 @@ def serve(
     from perilune.server.app import make_app
     from perilune.server.app import serve as run
     from perilune.server.guard import is_loopback, new_key, read_keys
+    from perilune.server.kept import Kept, state_folder
 
     keys = read_keys(api_key, api_key_file)
     if not keys and not is_loopback(host):
@@ -44,5 +49,6 @@ def serve(
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
     opt.tell_speed(opened, backbone)
     served = name or (Path(model).name if "/" in model else model)
-    app = make_app(opened, served, keys=keys, origins=tuple(allow_origin or ()), most=most)
+    kept = Kept(state or state_folder(f"{served}-{port}"))
+    app = make_app(opened, served, keys=keys, origins=tuple(allow_origin or ()), most=most, kept=kept)
     run(app, host, port, lambda at: typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True))

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,8 +22,11 @@ from perilune.api.openai import chat_options
 from perilune.engine.scheduler import BusyError
 from perilune.errors import ContextError, PeriluneError, WeightsError
 from perilune.server.answers import Answers, Told
+from perilune.server.batches import Batches
 from perilune.server.chat import CHAT
+from perilune.server.files import Files
 from perilune.server.guard import Guard, TooLarge, error_body, no_such_model, read_json
+from perilune.server.kept import FullError, Kept
 from perilune.server.messages import MESSAGES
 from perilune.server.metrics import Metrics
 from perilune.server.responses import RESPONSES
@@ -35,11 +39,19 @@ logger = logging.getLogger("perilune.server")
 
 
 def make_app(
-    model: Model, name: str, *, keys: tuple[str, ...] = (), origins: tuple[str, ...] = (), most: int = MOST_TOGETHER
+    model: Model,
+    name: str,
+    *,
+    keys: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
+    most: int = MOST_TOGETHER,
+    kept: Kept | None = None,
 ) -> Starlette:
-    """`name` is what clients call the model; `most` requests may be open at a time."""
+    """`name` is what clients call the model; `most` requests may be open at a time; without `kept` there are no files
+    and no batches."""
     metrics = Metrics(model)
     desk = Desk(most, metrics.told)
+    batches = Batches(model, kept) if kept else None
     model.longest_reply = LONGEST_REPLY
     listed = {
         "id": name,
@@ -82,7 +94,11 @@ def make_app(
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
+        if batches:
+            batches.start()
         yield
+        if batches:
+            await run_in_threadpool(batches.close)
         desk.close()
 
     routes = [
@@ -98,6 +114,8 @@ def make_app(
         Route("/v1/messages/count_tokens", count, methods=["POST"]),
         Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),
     ]
+    if kept and batches:
+        routes += [*Files(kept).routes(), *batches.routes()]
     guard = Middleware(Guard, keys=keys, origins=origins)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(metrics), lifespan=life)
 
@@ -112,6 +130,8 @@ def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
             response = refuse(429, str(error), "rate_limit_error", "busy")
             response.headers["retry-after"] = str(RETRY_SECONDS)
             return response
+        if isinstance(error, FullError):
+            return refuse(507, str(error), "server_error", "no_room")
         if isinstance(error, WeightsError):  # the disk, not the client
             return refuse(500, str(error), "server_error")
         code = "context_length_exceeded" if isinstance(error, ContextError) else None

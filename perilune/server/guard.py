@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perilune.errors import RequestError
+from perilune.server.kept import owner_of
 
 MOST_BODY_BYTES = 64 << 20
 OPEN_PATHS = ("/health", "/ready")  # say nothing about anybody
@@ -81,6 +82,7 @@ class Guard:
             return
         request = Request(scope)
         refused = self._refusal(request)
+        request.state.owner = owner_of(self._key_of(request))
         await (refused(scope, receive, send) if refused else self.app(scope, receive, send))
 
     def _refusal(self, request: Request) -> JSONResponse | None:
@@ -92,18 +94,20 @@ class Guard:
         origin = request.headers.get("origin")
         if origin is not None and origin.split("://", 1)[-1] != host and origin not in self.origins:
             return JSONResponse(error_body("pages of other sites are not served", "permission_error"), 403)
-        if self._keys and request.url.path not in OPEN_PATHS and not self._knows(request):
+        if self._keys and request.url.path not in OPEN_PATHS and self._key_of(request) is None:
             told = "the API key is missing or wrong: send it as Authorization: Bearer KEY, or as x-api-key"
             response = JSONResponse(error_body(told, "authentication_error", "invalid_api_key"), 401)
             response.headers["www-authenticate"] = "Bearer"
             return response
         return None
 
-    def _knows(self, request: Request) -> bool:
+    def _key_of(self, request: Request) -> bytes | None:
+        """The key that came with a request, if it is one of ours."""
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         key = given.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key", "")
         # Every key is compared, so that the time taken tells nothing.
-        return any([hmac.compare_digest(key.encode(), one) for one in self._keys])
+        same = [one for one in self._keys if hmac.compare_digest(key.encode(), one)]
+        return same[0] if same else None
 
 
 async def read_json(request: Request, most: int = MOST_BODY_BYTES) -> dict[str, Any]:
