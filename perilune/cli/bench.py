@@ -1,4 +1,4 @@
-"""`perilune bench decode|prefill|read|stream|cache`: options in, a table or JSON out."""
+"""`perilune bench decode|prefill|read|stream|serve|cache`: options in, a table or JSON out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from perilune.cli import options as opt
 
 if TYPE_CHECKING:
     from perilune.bench.long import LongResult
+    from perilune.bench.serve import ServeResult
     from perilune.bench.speed import Result
     from perilune.bench.stream import StreamResult
 
@@ -55,6 +56,33 @@ def stream(
 
     opened = opt.open_model(model, ram, threads, int4, backbone=backbone, mirrors=mirror)
     _print(bench_stream(opened, prompt=prompt, tokens=tokens, ahead=ahead), json)
+
+
+@bench_app.command()
+def serve(
+    model: opt.ModelOption = "nano",
+    clients: Annotated[str, typer.Option("--clients", help="Clients at a time, such as 1,4,16.")] = "1,4,16",
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens of each reply.")] = 64,
+    soak: Annotated[
+        float, typer.Option("--soak", min=0, help="Seconds of mixed load by the most clients, after that.")
+    ] = 0,
+    threads: opt.ThreadsOption = None,
+    json: opt.JsonOption = False,
+) -> None:
+    """Throughput, first tokens, fairness and memory of a server under load, against the same without a server."""
+    from rich.console import Console
+
+    from perilune.bench.serve import bench_serve
+    from perilune.errors import RequestError
+
+    try:
+        counts = [int(count) for count in clients.split(",")]
+    except ValueError:
+        raise RequestError(f"--clients must be numbers with commas between, got {clients[:80]!r}") from None
+    opened = opt.open_model(model, None, threads)
+    with Console(stderr=True).status("serving") as status:
+        result = bench_serve(opened, model, counts, tokens, soak, lambda part: status.update(part))
+    _print(result, json)
 
 
 @bench_app.command()
@@ -119,7 +147,7 @@ def _lengths(text: str) -> list[int]:
     return list(parse_lengths(text)) if text else []
 
 
-def _print(result: Result | LongResult | StreamResult, json: bool) -> None:
+def _print(result: Result | LongResult | ServeResult | StreamResult, json: bool) -> None:
     from perilune.cli.output import print_json
 
     if json:
