@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perilune.api.streams import ChatReply
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
+BENCHMARKS = ("ignore_eos",)  # as vLLM has it: replies of a fixed length
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 FORM = ("tool_choice", "parallel_tool_calls", "response_format", "structured_outputs")
 # Fields that say nothing about the answer, or that whoever calls `chat_options` deals with.
@@ -38,6 +39,7 @@ KNOWN = frozenset(
         *SAMPLING,
         *PENALTIES,
         *FORM,
+        *BENCHMARKS,
         *ELSEWHERE,
         "messages",
         "tools",
@@ -54,7 +56,7 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(str(name) for name in set(body) - KNOWN):
         raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
     _refuse_what_is_not_there(body)
-    options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM) if body.get(name) is not None}
+    options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM, *BENCHMARKS) if body.get(name) is not None}
     if body.get("max_completion_tokens") is not None:
         options["max_tokens"] = body["max_completion_tokens"]
     thinking = _thinking(body)

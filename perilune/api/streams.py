@@ -158,6 +158,7 @@ class ReplyStream(_Stream[Delta]):
         trim: bool = False,
     ) -> None:
         self._parser, self._trim = parser, trim
+        self._ignores_end = request.params.ignore_eos
         self._content: list[str] = []
         self._reasoning_tokens = 0
         super().__init__(engine, request, on_prefill)
@@ -182,7 +183,7 @@ class ReplyStream(_Stream[Delta]):
                 self._reasoning_tokens += self._parser.reasons
                 for delta in self._parser.feed([token.id]):
                     yield from self._cut(delta)
-                self._ended = self._parser.ended
+                self._ended = self._parser.ended and not self._ignores_end
                 if self._stops.matched is not None or self._ended:
                     return
             for delta in self._parser.finish():

@@ -1,7 +1,7 @@
 """`perilune bench serve`: what clients get from a server under load, against the same replies without a server.
 
-The server is a process of its own. Each client asks again as soon as it has its reply; replies are held to a form that
-is longer than they may be, so that all of them have the same length. `soak` goes on with replies of mixed lengths, and
+The server is a process of its own. Each client asks again as soon as it has its reply; replies do not end before they
+are as long as they may be, so all of them have the same length. `soak` goes on with replies of mixed lengths, and
 clients that hang up in the middle, and watches the server's memory.
 """
 
@@ -29,7 +29,6 @@ from perilune.errors import RequestError
 
 MOST_CLIENTS = 1024
 ROUNDS = 3  # replies of each client
-ENDLESS = {"regex": "[a-z ]{100000}"}
 WARM_SHARE = 0.25  # of a soak, before memory is compared
 HANG_UP = 0.2  # of the replies of a soak
 RETRY_SECONDS = 0.5
@@ -140,7 +139,7 @@ def _asked(who: str, tokens: int) -> dict[str, Any]:
         "messages": [{"role": "user", "content": f"Tell me a story about {who}."}],
         "max_tokens": tokens,
         "temperature": 0,
-        "structured_outputs": ENDLESS,
+        "ignore_eos": True,
     }
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from perilune.model.listen import listen, new_live
 from perilune.model.memory import StoredPages
 from perilune.model.model import Transformer
+from perilune.model.speak import reads_nothing, speak
 from perilune.model.state import SequenceState
 
 PREFILL_CHUNK = 512
@@ -70,9 +71,15 @@ class Runner:
 
     def decode(self, ids: Seq[int], states: list[SequenceState]) -> np.ndarray:
         """One token of each sequence; the logits [B, V] after it."""
-        if self.model.memory is not None:
-            return torch.cat([self.extend([id], state) for id, state in zip(ids, states, strict=True)]).numpy()
-        logits_BV = self.model.decode(torch.tensor(ids, dtype=torch.int64), states)
+        if self.model.memory is None:
+            logits_BV = self.model.decode(torch.tensor(ids, dtype=torch.int64), states)
+        elif all(reads_nothing(state) for state in states):
+            logits_BV = speak(self.model, torch.tensor(ids, dtype=torch.int64), states)
+        else:
+            return np.concatenate([self._decode_one(id, state) for id, state in zip(ids, states, strict=True)])
         for state in states:
             state.advance(1)
         return logits_BV.numpy()
+
+    def _decode_one(self, id: int, state: SequenceState) -> np.ndarray:
+        return self.decode([id], [state]) if reads_nothing(state) else self.extend([id], state).numpy()

@@ -230,6 +230,13 @@ def _ffn_fork(
         )
 
 
+@entry()
+def _ffn_alone(mode, x_TD, pairs, start, active, used, slots, weights_P, table_E6, f, packed, hidden, out_TD, sync):
+    _ffn_thread(
+        mode, x_TD, pairs, start, active, used, slots, weights_P, table_E6, f, packed, hidden, out_TD, address(sync)
+    )
+
+
 def _checked(x_TD, ids_TK, weights_TK, table_E6, d, f, mode):
     if mode not in MODES:
         raise ValueError(f"mode must be one of {sorted(MODES)}, got {mode!r}")
@@ -280,6 +287,9 @@ def expert_ffn(
         hidden,
         out_TD,
     )
+    if 3 * ids_TK.size * d * f < team.FEW_PRODUCTS:
+        _ffn_alone(*args, sync)
+        return out_TD
     with team.region() as threads:
         _ffn_fork(threads, *args, sync)
     return out_TD

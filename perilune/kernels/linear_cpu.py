@@ -114,6 +114,11 @@ def _linear_fork(threads, bf16, w, n, x, t, k, out, rows, columns, sync):
 
 
 @entry()
+def _linear_alone(bf16, w, n, x, t, k, out, rows, columns, sync):
+    _linear_thread(bf16, w, n, x, t, k, out, rows, columns, address(sync))
+
+
+@entry()
 def chunk_rows(n: int, row_bytes: int) -> int:
     """Weight rows of one chunk: a multiple of 16, about a 32nd of the matrix."""
     wanted = min(max(n * row_bytes // 32, _SMALLEST_CHUNK), _LARGEST_CHUNK)
@@ -146,6 +151,9 @@ def linear(x_TD: np.ndarray, w_ND: np.ndarray) -> np.ndarray:
         chunk_rows(n, k * (2 if bf16 else 4)),
         columns,
     )
+    if t * n * k < team.FEW_PRODUCTS:
+        _linear_alone(*args, sync)
+        return out_TN
     with team.region() as threads:
         _linear_fork(threads, *args, sync)
     return out_TN

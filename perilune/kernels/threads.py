@@ -19,6 +19,9 @@ from perilune.kernels.simd import fetch_add, load_acquire, raise_to, relax, yiel
 # "Claimed" and "done" lie in different cache lines, so that waiting threads do not disturb claims.
 _LINE = 64
 _SPINS_BEFORE_YIELD = 2000
+# Work of fewer multiplications is done by the caller alone: waking a thread costs as much, and on a busy machine the
+# other one may have to wait for its turn on a core.
+FEW_PRODUCTS = 1 << 21
 
 if not os.environ.get("NUMBA_THREADING_LAYER_PRIORITY"):
     numba_config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]

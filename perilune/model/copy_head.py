@@ -163,7 +163,12 @@ class CopyHead(nn.Module):
         return wanted_BT2[..., :1] * begin_B1M + wanted_BT2[..., 1:] * begun_BTM
 
     def _by_run(self, table: Tensor, runs: Tensor) -> Tensor:
-        return _LookUp.apply(table.float() * RUN_GAIN, runs)
+        return _LookUp.apply(self.by_run(table), runs)
+
+    @staticmethod
+    def by_run(table: Tensor) -> Tensor:
+        """What each length of a run is worth."""
+        return table.float() * RUN_GAIN
 
 
 class _LookUp(torch.autograd.Function):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.model.delta_rule import delta_chunked, delta_recurrent, document_runs
-from perilune.model.layers import Linear, RMSNorm
+from perilune.model.layers import Linear, RMSNorm, steady_sigmoid
 
 GATES = ("softplus", "sigmoid")
 UNIT_EPS = 1e-6  # below the root of x / sqrt(sum x² + eps), as published
@@ -123,7 +123,7 @@ class KimiDeltaAttention(nn.Module):
         """`forward` of rows few enough to go through at once."""
         runs_BT = None if segments_BT is None else document_runs(segments_BT)
         q, k, v, conv_BWK = self.queries_keys_values(x_BTD, state.conv_BWK, runs_BT)
-        beta_BTH = self.b_proj(x_BTD).sigmoid()
+        beta_BTH = steady_sigmoid(self.b_proj(x_BTD))
         rule = delta_chunked if x_BTD.shape[1] >= CHUNKED_FROM else delta_recurrent
         o_BTHV, matrix_BHKV = rule(q, k, v, self.log_decay(x_BTD), beta_BTH, state.matrix_BHKV, segments_BT)
         opened_BTW = self.g_b_proj(self.g_a_proj(x_BTD)).sigmoid()

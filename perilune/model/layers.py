@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from perilune.kernels import linear_cpu
 
+VECTORS = 32  # float32 numbers that torch takes in one turn of a loop: two of the widest vectors
+
 
 class _Normalise(torch.autograd.Function):
     """x / rms(x) * weight with a short backward pass: half the passes over memory of the automatic one."""
@@ -73,8 +75,17 @@ def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
     if weight_ND.dtype == torch.bfloat16 and x_TD.device.type == "cpu" and not torch.is_grad_enabled():
         rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
         y_TN = linear_cpu.linear(rows_TD.numpy(), weight_ND.view(torch.uint16).numpy())
-        return torch.from_numpy(y_TN).view(*x_TD.shape[:-1], -1)
+        return torch.from_numpy(y_TN).view(*x_TD.shape[:-1], weight_ND.shape[0])
     return F.linear(x_TD, weight_ND.float())
+
+
+def steady_sigmoid(x: Tensor) -> Tensor:
+    """sigmoid with the same bits however many rows there are: torch takes the last numbers of a loop another way,
+    so an axis that is too short for a whole turn is filled up."""
+    missing = -x.shape[-1] % VECTORS
+    if not missing or torch.is_grad_enabled():
+        return x.sigmoid()
+    return F.pad(x, (0, missing)).sigmoid()[..., : x.shape[-1]]
 
 
 class SwiGLU(nn.Module):

@@ -37,6 +37,8 @@ class LiveState:
     chosen: Chosen | None = None
     told_1M: Tensor | None = None  # since the choice, see Chosen.told
     begun_1M: Tensor | None = None  # since the choice, see Chosen.begun
+    places: tuple[Tensor, Tensor] | None = None  # copy keys and gates of the last live tokens, see speak.py
+    known: int = 0  # tokens that `places` goes up to
     reads: bool = False
     since_choice: int = 0
     choices: list[tuple[int, ...]] = field(default_factory=list)  # the chunks of every choice so far

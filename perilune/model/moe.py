@@ -41,7 +41,7 @@ class Router(nn.Module):
         self.pinned_ids_TK: Tensor | None = None
 
     def forward(self, x_TD: Tensor) -> Routing:
-        scores_TE = F.linear(x_TD.float(), self.weight.float()).sigmoid()
+        scores_TE = linear(x_TD.float(), self.weight).sigmoid()
         ids_TK = self.choose(scores_TE.detach()) if self.pinned_ids_TK is None else self.pinned_ids_TK
         weights_TK = scores_TE.gather(1, ids_TK)
         if self.config.norm_topk_prob:
