@@ -19,6 +19,15 @@ def show_value(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
 
 
+def finite(number: str) -> float:
+    """A parse_float and parse_constant for JSON from elsewhere: it knows no NaN and no infinity, and what is told on
+    must be JSON again."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number[:20]} is not a finite number")
+    return value
+
+
 def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object_pairs_hook: a key that occurs twice has no defined value, so it is refused."""
     table = dict(pairs)

@@ -11,7 +11,7 @@ from perilune.api.call_ids import foreign, normalised
 from perilune.api.streams import ChatReply
 from perilune.engine.types import Usage
 from perilune.errors import MessageError, RequestError
-from perilune.fields import show_value
+from perilune.fields import finite, show_value
 from perilune.text.calls import ToolCall
 
 KNOWN = frozenset(
@@ -164,7 +164,7 @@ def new_id() -> str:
 def call_input(call: ToolCall) -> dict[str, Any]:
     """The arguments as an object; what the model wrote may be none, and then stands under one name."""
     try:
-        found = json.loads(call.arguments)
+        found = json.loads(call.arguments, parse_float=finite, parse_constant=finite)
     except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"arguments": call.arguments}

@@ -32,8 +32,9 @@ def normalised(messages: Sequence[Any]) -> list[Any]:
                 renamed.append(_renamed(call, count, names))
                 count += 1
             message = {**message, "tool_calls": renamed}
-        elif message.get("role") == "tool" and message.get("tool_call_id") in names:
-            message = {**message, "tool_call_id": names[message["tool_call_id"]]}
+        elif message.get("role") == "tool" and isinstance(message.get("tool_call_id"), str):
+            given = message["tool_call_id"]
+            message = {**message, "tool_call_id": names.get(given, given)}
         made.append(message)
     return made
 

@@ -142,6 +142,8 @@ def _add_to_reply(made: list[dict[str, Any]], item: Mapping[str, Any], kind: Any
     last = made[-1] if made and made[-1]["role"] == "assistant" else {}
     if kind == "reasoning":
         parts = item.get("content") or item.get("summary") or []
+        if not isinstance(parts, list):
+            raise MessageError(f"{where}.content must be a list of parts")
         thought = "\n".join(str(p.get("text", "")) for p in parts if isinstance(p, Mapping))
         if last and ("content" in last or "tool_calls" in last):
             last = {}  # the next reply begins with it

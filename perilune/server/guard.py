@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import json
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perilune.errors import RequestError
+from perilune.fields import finite
 from perilune.server.kept import owner_of
 
 MOST_BODY_BYTES = 64 << 20
 OPEN_PATHS = ("/health", "/ready")  # say nothing about anybody
 SHORTEST_KEY, LONGEST_KEY = 8, 512
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # one half of a pair; alone it is no text
 MOST_KEY_FILE = 1 << 16
 
 
@@ -122,7 +125,10 @@ async def read_json(request: Request, most: int = MOST_BODY_BYTES) -> dict[str, 
             raise TooLarge(f"the body is larger than {most >> 20} MiB")
         parts.append(part)
     try:
-        body = json.loads(b"".join(parts))
+        raw = b"".join(parts)
+        body = json.loads(raw, parse_constant=finite, parse_float=finite)
+        if SURROGATE.search(raw):
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {str(error)[:200]}") from None
     if not isinstance(body, dict):

@@ -53,17 +53,19 @@ def shape_of(
     Calls that are forced, and those of tools that say `strict`, follow their schemas to the letter; of other calls
     only the form is held. Raises RequestError for what cannot be done, so that nobody gets less than was asked for.
     """
+    given = list(checks.sequence(() if tools is None else tools, "tools"))
     answer = _answer(response_format, structured)
-    forced = _forced(tool_choice, tools)
+    forced = _forced(tool_choice, given)
     after = sp.END_THINK if thinking else ""
     if forced is not None:
         if answer is not None:
             raise RequestError("a forced tool call has no other answer: leave response_format out, or tool_choice")
         return _capped(f"start: section\n{_section(forced, parallel, all_strict=True)}", after, markers=True)
-    offered = list(tools or ()) if tool_choice != "none" else []
+    offered = given if tool_choice != "none" else []
     if answer is not None:
         if not offered:
             return _capped(answer, after)
+        _check_names(offered)
         if not answer.startswith("start: "):
             raise RequestError("a grammar of your own and tools do not go together: leave one of them out")
         either = answer.replace("start: ", "start: answer | section\nanswer: ", 1)
@@ -156,11 +158,15 @@ def _callable(tool: Any) -> bool:
     return isinstance(name, str) and TOOL_NAME.fullmatch(name) is not None
 
 
-def _forced(tool_choice: Any, tools: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]] | None:
+def _check_names(tools: Sequence[Any]) -> None:
+    if not all(_callable(tool) for tool in tools):
+        raise RequestError(f"a form of the reply needs tools with names of the form {TOOL_NAME.pattern}")
+
+
+def _forced(tool_choice: Any, offered: list[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:
     """The tools of which one must be called; None where none must be."""
     if tool_choice in (None, "auto", "none"):
         return None
-    offered = list(tools or ())
     if tool_choice == "required":
         chosen = offered
     else:
@@ -174,9 +180,7 @@ def _forced(tool_choice: Any, tools: Sequence[Mapping[str, Any]] | None) -> list
             raise RequestError(f"tool_choice names {name[:80]!r}, which is none of the tools")
     if not chosen:
         raise RequestError("tool_choice asks for a call, but there are no tools")
-    for tool in chosen:
-        if not _callable(tool):
-            raise RequestError(f"a forced call needs tools with names of the form {TOOL_NAME.pattern}")
+    _check_names(chosen)
     return chosen
 
 
