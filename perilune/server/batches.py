@@ -13,9 +13,11 @@ import uuid
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -30,7 +32,6 @@ from perilune.server.kept import Kept
 TOGETHER = 8  # requests of a batch at a time; others get the rest of the engine's places
 MOST_INPUT_BYTES = 200 << 20
 WINDOW_SECONDS = 24 * 3600
-WAIT_SECONDS = 0.5
 TELL_SECONDS = 2.0  # how often the counts of a running batch are written down
 ENDED = ("completed", "failed", "cancelled")
 TIMES = ("in_progress", "expires", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
@@ -44,17 +45,22 @@ class Batches:
         self.model, self.kept = model, kept
         (kept.folder / "batches").mkdir(exist_ok=True)
         self._closing, self._stop = threading.Event(), threading.Event()
+        self._waiting: SimpleQueue[tuple[str, str]] = SimpleQueue()  # owner and id; an empty id ends the thread
         self._running = ""
         self._changing = threading.RLock()  # a batch that is cancelled must not be written over as running
         self._thread = threading.Thread(target=self._work, name="batches")
 
     def start(self) -> None:
+        for owner, batch in self.kept.everyones("batch"):
+            if batch["status"] not in ENDED:
+                self._waiting.put((owner, batch["id"]))
         self._thread.start()
 
     def close(self) -> None:
         """What runs is stopped and goes on with the next start."""
         self._closing.set()
         self._stop.set()
+        self._waiting.put(("", ""))
         if self._thread.is_alive():
             self._thread.join()
 
@@ -81,7 +87,8 @@ class Batches:
         if file["bytes"] > MOST_INPUT_BYTES:
             raise RequestError(f"a batch reads files of up to {MOST_INPUT_BYTES >> 20} MiB; cut it into several")
         batch = _new_batch(source, metadata)
-        self.kept.put("batch", request.state.owner, batch)
+        await run_in_threadpool(self.kept.put, "batch", request.state.owner, batch)
+        self._waiting.put((request.state.owner, batch["id"]))
         return JSONResponse(batch)
 
     def all(self, request: Request) -> Response:
@@ -111,17 +118,16 @@ class Batches:
 
     def _work(self) -> None:
         while not self._closing.is_set():
-            todo = next(((o, b) for o, b in self.kept.everyones("batch") if b["status"] not in ENDED), None)
-            if todo is None:
-                self._closing.wait(WAIT_SECONDS)
+            owner, name = self._waiting.get()
+            batch = self.kept.get("batch", owner, name)
+            if batch is None:
                 continue
-            owner, batch = todo
             try:
                 self._answer(owner, batch)
             except PeriluneError as error:
                 self._fail(owner, batch, str(error))
             except Exception:  # the next batch may be a good one
-                logger.exception("a fault of the server's own in %s", batch["id"])
+                logger.exception("a fault of the server's own in %s", name)
                 self._fail(owner, batch, "a fault of the server's own; its log says more")
 
     def _fail(self, owner: str, batch: Mapping[str, Any], told: str) -> None:
