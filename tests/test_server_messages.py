@@ -187,7 +187,7 @@ def test_calls_stream_as_blocks_of_their_own():
 
 def test_a_call_of_nano_reaches_the_client_and_its_result_the_model():
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    tools = [{"name": "get_weather", "description": "Tells the weather of a place.", "input_schema": schema}]
+    tools = [{"name": "get_weather", "description": "Get the weather in a city.", "input_schema": schema}]
     said = [{"role": "user", "content": "What is the weather in Paris?"}]
     given = {"model": "tiny", "max_tokens": 100, "extra_body": GREEDY, "tools": tools}
     thinking = {"type": "enabled", "budget_tokens": 1024}
