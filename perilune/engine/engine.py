@@ -237,6 +237,7 @@ class Engine:
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.finish_reason = reason
+        sequence.on_prefill = None  # it knows who asked, who knows this sequence: a ring would keep both
         self.scheduler.remove(sequence)
         state, sequence.state = sequence.state, None
         if state is not None and sequence.request.pages is None:
