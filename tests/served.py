@@ -5,8 +5,15 @@ import time
 from contextlib import contextmanager
 
 import uvicorn
+from tiny_models import tiny_transformer, write_model
 
+from perilune import load
 from perilune.server.app import make_app
+
+
+def tiny_model(folder, **options):
+    """A tiny random model, written to the folder and opened from there."""
+    return load(write_model(folder, tiny_transformer(**options)))
 
 
 @contextmanager

@@ -6,10 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from served import served
-from tiny_models import tiny_transformer, write_model
+from served import served, tiny_model
 
-from perilune import load
 from perilune.errors import RequestError
 from perilune.server.clients import CLIENTS, Served, ask_server, settings_for
 
@@ -26,9 +24,7 @@ print(made.usage.completion_tokens)
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("launched")
-    write_model(directory, tiny_transformer())
-    with served(load(directory), keys=(KEY,)) as at:
+    with served(tiny_model(tmp_path_factory.mktemp("launched")), keys=(KEY,)) as at:
         yield at
 
 

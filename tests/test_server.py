@@ -13,10 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import openai
 import pytest
-from served import served, until
-from tiny_models import tiny_transformer, write_model
+from served import served, tiny_model, until
 
-from perilune import load
 from perilune.engine.scheduler import Sequence
 from perilune.errors import RequestError
 from perilune.server import guard
@@ -28,9 +26,7 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("served")
-    write_model(directory, tiny_transformer())
-    return load(directory)
+    return tiny_model(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="module")

@@ -180,6 +180,8 @@ def test_the_number_of_records_is_bounded(place, monkeypatch):
     place.put("batch", "", {"id": "a"})
     with pytest.raises(FullError):
         place.put("batch", "", {"id": "b"})
+    place.put("batch", "", {"id": "a", "status": "completed"})  # what is there already can still change
+    assert place.get("batch", "", "a")["status"] == "completed"
 
 
 def test_one_server_a_folder(place):

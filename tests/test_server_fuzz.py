@@ -6,10 +6,8 @@ import random
 
 import httpx
 import pytest
-from served import served
-from tiny_models import tiny_transformer, write_model
+from served import served, tiny_model
 
-from perilune import load
 from perilune.server.kept import Kept
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -107,9 +105,11 @@ BODIES = {
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzzed")
-    write_model(folder / "model", tiny_transformer(context=4096))
     kept = Kept(folder / "state")
-    with served(load(folder / "model"), kept=kept) as at, httpx.Client(base_url=at, timeout=120) as made:
+    with (
+        served(tiny_model(folder / "model", context=4096), kept=kept) as at,
+        httpx.Client(base_url=at, timeout=120) as made,
+    ):
         yield made
     kept.close()
 

@@ -4,8 +4,7 @@ import json
 
 import anthropic
 import pytest
-from served import served
-from tiny_models import tiny_transformer, write_model
+from served import served, tiny_model
 
 from perilune import load
 from perilune.api.anthropic import call_input, message_options, use_block
@@ -23,7 +22,7 @@ TOOLS = [{"name": "look", "description": "looks", "input_schema": SCHEMA}]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load(write_model(tmp_path_factory.mktemp("messages") / "m", tiny_transformer()))
+    return tiny_model(tmp_path_factory.mktemp("messages"))
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,8 @@ import json
 
 import openai
 import pytest
-from served import served
-from tiny_models import tiny_transformer, write_model
+from served import served, tiny_model
 
-from perilune import load
 from perilune.api.responses import response_options
 from perilune.errors import MessageError
 
@@ -18,9 +16,7 @@ PLAIN = {"reasoning": {"effort": "none"}}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("responses")
-    write_model(directory, tiny_transformer())
-    return load(directory)
+    return tiny_model(tmp_path_factory.mktemp("responses"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perilune.api.call_ids import foreign, normalised
+from perilune.api.messages import refuse_unknown
 from perilune.api.streams import ChatReply
 from perilune.engine.types import Usage
 from perilune.errors import MessageError, RequestError
@@ -25,8 +26,7 @@ STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 def message_options(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a request asks for, as options of Model.stream. Without "thinking", none is shown, as there."""
-    if unknown := sorted(str(name) for name in set(body) - KNOWN):
-        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
+    refuse_unknown(body, KNOWN)
     options = {
         name: body[name] for name in ("max_tokens", "temperature", "top_p", "top_k") if body.get(name) is not None
     }
@@ -188,7 +188,7 @@ def stop_of(reply: ChatReply) -> str:
     return STOPS.get(reply.finish_reason, "end_turn")
 
 
-def message_of(reply: ChatReply, body: Mapping[str, Any], model: str) -> dict[str, Any]:
+def message_of(reply: ChatReply, model: str) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = []
     if reply.reasoning:
         blocks.append({"type": "thinking", "thinking": reply.reasoning, "signature": ""})

@@ -187,7 +187,7 @@ def _write(file: Any, line: Line, future: Future[ChatReply], result: BatchResult
         result.answered += 1
         result.prompt_tokens += reply.usage.prompt_tokens
         result.completion_tokens += reply.usage.completion_tokens
-        body = completion(reply, line.body, str(line.body.get("model", "")))
+        body = completion(reply, str(line.body.get("model", "")))
         answer |= {"response": {"status_code": 200, "request_id": answer["id"], "body": body}, "error": None}
     result.left -= 1
     file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from perilune.errors import RequestError
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply
     from perilune.text.calls import ToolCall
+
+
+def refuse_unknown(body: Mapping[str, Any], known: frozenset[str]) -> None:
+    """A field that nobody looks at would be passed over in silence."""
+    if unknown := sorted(str(name) for name in set(body) - known):
+        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(known))}")
 
 
 def call_json(call: ToolCall) -> dict[str, Any]:

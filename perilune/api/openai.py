@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from perilune.api.call_ids import normalised
-from perilune.api.messages import as_message
+from perilune.api.messages import as_message, refuse_unknown
 from perilune.errors import RequestError
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ KNOWN = frozenset(
 
 def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a request asks for, as options of Model.stream; what cannot be done is refused, never passed over."""
-    if unknown := sorted(str(name) for name in set(body) - KNOWN):
-        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
+    refuse_unknown(body, KNOWN)
     _refuse_what_is_not_there(body)
     options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM, *BENCHMARKS) if body.get(name) is not None}
     if body.get("max_completion_tokens") is not None:
@@ -118,7 +117,7 @@ def finish_of(reply: ChatReply) -> str:
     return reply.finish_reason if reply.finish_reason in ("stop", "length", "tool_calls") else "stop"
 
 
-def completion(reply: ChatReply, body: Mapping[str, Any], model: str) -> dict[str, Any]:
+def completion(reply: ChatReply, model: str) -> dict[str, Any]:
     return {
         "id": new_id(),
         "object": "chat.completion",

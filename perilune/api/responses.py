@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perilune.api.call_ids import normalised
+from perilune.api.messages import refuse_unknown
 from perilune.api.openai import thinks
 from perilune.api.streams import ChatReply
 from perilune.engine.types import Usage
@@ -31,9 +32,12 @@ TOLD_BACK: dict[str, Any] = {
     "top_p": None,
     "truncation": "disabled",
 }
-SILENT = ("model", "input", "stream", "stream_options", "user", "include", "service_tier", "store", "client_metadata")
-SILENT = (*SILENT, "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "max_tool_calls")
-KNOWN = frozenset((*TOLD_BACK, *SILENT, "background", "conversation", "prompt", "top_logprobs"))
+SILENT = (
+    *("model", "input", "stream", "stream_options", "user", "include", "service_tier", "store", "client_metadata"),
+    *("prompt_cache_key", "prompt_cache_retention", "safety_identifier", "max_tool_calls"),
+)
+NOT_THERE = ("background", "conversation", "prompt", "top_logprobs", "previous_response_id")
+KNOWN = frozenset((*TOLD_BACK, *SILENT, *NOT_THERE))
 ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 HOSTED = ("web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation")
 TEXTS = ("input_text", "output_text", "text", "refusal")
@@ -41,9 +45,8 @@ TEXTS = ("input_text", "output_text", "text", "refusal")
 
 def response_options(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a request asks for, as options of Model.stream; what cannot be done is refused, never passed over."""
-    if unknown := sorted(str(name) for name in set(body) - KNOWN):
-        raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(KNOWN))}")
-    for name in ("background", "conversation", "prompt", "top_logprobs", "previous_response_id"):
+    refuse_unknown(body, KNOWN)
+    for name in NOT_THERE:
         if body.get(name):
             raise RequestError(f"{name} is not there yet: send the whole conversation as input")
     options = {name: body[name] for name in SAMPLING if body.get(name) is not None}

@@ -36,9 +36,9 @@ class Grammar:
     """
 
     matcher: Any
-    after: int | None = None
-    not_before: tuple[int, ...] = ()
-    never: tuple[int, ...] = ()
+    after: int | None
+    not_before: np.ndarray
+    never: np.ndarray
 
     def begin(self) -> Constraint:
         return Constraint(self)
@@ -54,12 +54,13 @@ class Constraint:
 
     def masked(self, logits_V: np.ndarray) -> np.ndarray:
         """A copy in which no forbidden token can be chosen."""
-        allowed_V = np.ones(logits_V.size, np.bool_)
         if self._holds:
             bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
             self._check()
-            allowed_V = bits[: logits_V.size].astype(np.bool_)
-        allowed_V[list(self._grammar.never if self._holds else self._grammar.not_before)] = False
+            allowed_V, forbidden = bits[: logits_V.size].astype(np.bool_), self._grammar.never
+        else:
+            allowed_V, forbidden = np.ones(logits_V.size, np.bool_), self._grammar.not_before
+        allowed_V[forbidden] = False
         if not allowed_V.any():
             raise GrammarError("the grammar leaves no token that the reply could go on with")
         return np.where(allowed_V, logits_V, FORBIDDEN)
@@ -83,7 +84,7 @@ class Grammars:
         reply."""
         from llguidance import LLParserLimits, LLTokenizer
 
-        self._special, self._end_id = tuple(special.values()), end_id
+        self._markers = [id for id in special.values() if id != end_id]
         self._tokenizer = LLTokenizer.from_tiktoken(  # pyrefly: ignore
             encoder=dict(ranks),
             special_tokens=dict(special),
@@ -100,8 +101,8 @@ class Grammars:
     ) -> Grammar:
         """Without `markers` no special token but the end may stand in what the grammar describes. Raises RequestError
         where the grammar is none."""
-        never = () if markers else tuple(i for i in self._special if i != self._end_id)
-        return Grammar(self._matcher(lark), after, tuple(not_before), never)
+        never = np.array([] if markers else self._markers, np.int64)
+        return Grammar(self._matcher(lark), after, np.array([*not_before], np.int64), never)
 
     def _matcher(self, lark: str) -> Any:
         from llguidance import LLMatcher

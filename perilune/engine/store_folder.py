@@ -64,12 +64,18 @@ def default_directory() -> Path:
     """The folder named by PERILUNE_STORE, or one in the user's cache."""
     if os.environ.get(VARIABLE):
         return Path(os.environ[VARIABLE]).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return user_folder("XDG_CACHE_HOME", ".cache", VARIABLE) / "store"
+
+
+def user_folder(named: str, below_home: str, instead: str) -> Path:
+    """perilune's part of the user's folder that the variable `named` names, or else of one below the home folder;
+    where there is no home, the error says to set `instead`."""
+    given = os.environ.get(named, "")
     try:
-        base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+        base = Path(given) if os.path.isabs(given) else Path.home() / below_home
     except RuntimeError:
-        raise ConfigError(f"this user has no home folder: set {VARIABLE} to a folder for the store") from None
-    return base / "perilune" / "store"
+        raise ConfigError(f"this user has no home folder: set {instead} to a folder for the store") from None
+    return base / "perilune"
 
 
 def paths_of(directory: Path, key: str) -> list[Path]:

@@ -132,8 +132,7 @@ def _know_places(head: CopyHead, lives: list[LiveState]) -> None:
     """Brings `places` up to the token before the last one of each sequence, whose follower is the last one."""
     missing = []
     for live in lives:
-        known = live.known if live.places is not None else 0
-        missing.append(live.latents_TL[max(known, len(live.ids) - head.window) : len(live.ids) - 1])
+        missing.append(live.latents_TL[max(live.known, len(live.ids) - head.window) : len(live.ids) - 1])
     new_NL = torch.cat(missing)
     counts = [len(part) for part in missing]
     keys, gates = head.key_proj(new_NL).split(counts), head.gate_latent_proj(new_NL).squeeze(-1).split(counts)

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from perilune.api.batch import URL, read_lines, run_batch
 from perilune.api.model import Model
 from perilune.errors import PeriluneError, RequestError
-from perilune.server.files import listed, new_file, nothing
+from perilune.server.files import listed, new_file, nothing, single
 from perilune.server.guard import read_json
 from perilune.server.kept import Kept
 
@@ -95,8 +95,7 @@ class Batches:
         return listed(self.kept, "batch", request)
 
     def one(self, request: Request) -> Response:
-        found = self.kept.get("batch", request.state.owner, request.path_params["name"])
-        return JSONResponse(found) if found else nothing("batch", request)
+        return single(self.kept, "batch", request)
 
     def cancel(self, request: Request) -> Response:
         owner, name = request.state.owner, request.path_params["name"]

@@ -47,4 +47,4 @@ class ChatEvents:
         return event({**self.head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
 
-CHAT = Told(chat_options, completion, ChatEvents)
+CHAT = Told(chat_options, lambda reply, body, model: completion(reply, model), ChatEvents)

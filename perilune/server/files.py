@@ -67,8 +67,7 @@ class Files:
         return listed(self.kept, "file", request)
 
     def one(self, request: Request) -> Response:
-        found = self._found(request)
-        return JSONResponse(found) if found else nothing("file", request)
+        return single(self.kept, "file", request)
 
     def delete(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -77,20 +76,23 @@ class Files:
         return JSONResponse({"id": name, "object": "file", "deleted": True})
 
     def content(self, request: Request) -> Response:
-        found = self._found(request)
+        found = self.kept.get("file", request.state.owner, request.path_params["name"])
         if not found:
             return nothing("file", request)
         # Whatever it is, a browser must not take it for a page of this server.
         headers = {"x-content-type-options": "nosniff", "content-disposition": "attachment"}
         return FileResponse(self.kept.path(found["id"]), media_type="application/octet-stream", headers=headers)
 
-    def _found(self, request: Request) -> dict[str, Any] | None:
-        return self.kept.get("file", request.state.owner, request.path_params["name"])
-
 
 def new_file(name: str, purpose: str, file_id: str | None = None) -> dict[str, Any]:
     made = {"id": file_id or f"file-{uuid.uuid4().hex}", "object": "file", "created_at": int(time.time())}
     return {**made, "filename": name, "purpose": purpose, "status": "processed"}
+
+
+def single(kept: Kept, kind: str, request: Request) -> Response:
+    """One of a client's records."""
+    found = kept.get(kind, request.state.owner, request.path_params["name"])
+    return JSONResponse(found) if found else nothing(kind, request)
 
 
 def listed(kept: Kept, kind: str, request: Request) -> Response:

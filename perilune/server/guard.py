@@ -84,11 +84,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        refused = self._refusal(request)
-        request.state.owner = owner_of(self._key_of(request))
+        key = self._key_of(request)
+        refused = self._refusal(request, key is not None)
+        request.state.owner = owner_of(key)
         await (refused(scope, receive, send) if refused else self.app(scope, receive, send))
 
-    def _refusal(self, request: Request) -> JSONResponse | None:
+    def _refusal(self, request: Request, known: bool) -> JSONResponse | None:
         host = request.headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if not self._keys and not is_loopback(name):
@@ -97,7 +98,7 @@ class Guard:
         origin = request.headers.get("origin")
         if origin is not None and origin.split("://", 1)[-1] != host and origin not in self.origins:
             return JSONResponse(error_body("pages of other sites are not served", "permission_error"), 403)
-        if self._keys and request.url.path not in OPEN_PATHS and self._key_of(request) is None:
+        if self._keys and request.url.path not in OPEN_PATHS and not known:
             told = "the API key is missing or wrong: send it as Authorization: Bearer KEY, or as x-api-key"
             response = JSONResponse(error_body(told, "authentication_error", "invalid_api_key"), 401)
             response.headers["www-authenticate"] = "Bearer"

@@ -17,8 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from perilune.engine.store_folder import user_folder
 from perilune.errors import PeriluneError, RequestError
 
+VARIABLE = "PERILUNE_STATE"
 MOST_BYTES = 16 << 30  # of all files
 MOST_FILE_BYTES = 512 << 20
 MOST_RECORDS = 100_000  # of one kind
@@ -43,9 +45,9 @@ def owner_of(key: bytes | None) -> str:
 
 def state_folder(name: str) -> Path:
     """Where a server keeps what is not said otherwise: PERILUNE_STATE, or the user's state folder."""
-    root = os.environ.get("PERILUNE_STATE")
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "perilune"
-    return (Path(root) if root else base) / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    root = os.environ.get(VARIABLE)
+    base = Path(root) if root else user_folder("XDG_STATE_HOME", ".local/state", VARIABLE)
+    return base / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
 class Kept:
@@ -77,9 +79,10 @@ class Kept:
     def put(self, kind: str, owner: str, told: dict[str, Any]) -> None:
         """A record under its own id; one of the same id is replaced and keeps its place."""
         with self._lock:
-            (count,) = self._db.execute("select count(*) from records where kind = ?", (kind,)).fetchone()
-            if count >= MOST_RECORDS:
-                raise FullError(f"{count:,} records are kept already; delete some first")
+            query = "select count(*) from records where kind = ? and id != ?"
+            (others,) = self._db.execute(query, (kind, told["id"])).fetchone()
+            if others >= MOST_RECORDS:
+                raise FullError(f"{others:,} records are kept already; delete some first")
             self._db.execute(
                 "insert into records (kind, id, owner, told) values (?, ?, ?, ?)"
                 " on conflict (kind, id) do update set told = excluded.told",

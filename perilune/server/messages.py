@@ -77,4 +77,4 @@ def _event(kind: str, **told: Any) -> bytes:
     return event({"type": kind, **told}, kind)
 
 
-MESSAGES = Told(message_options, message_of, MessageEvents)
+MESSAGES = Told(message_options, lambda reply, body, model: message_of(reply, model), MessageEvents)

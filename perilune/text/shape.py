@@ -54,21 +54,22 @@ def shape_of(
     only the form is held. Raises RequestError for what cannot be done, so that nobody gets less than was asked for.
     """
     given = list(checks.sequence(() if tools is None else tools, "tools"))
-    answer = _answer(response_format, structured)
+    answer, own = _answer(response_format, structured), _own_grammar(structured)
     forced = _forced(tool_choice, given)
     after = sp.END_THINK if thinking else ""
     if forced is not None:
-        if answer is not None:
+        if answer or own:
             raise RequestError("a forced tool call has no other answer: leave response_format out, or tool_choice")
         return _capped(f"start: section\n{_section(forced, parallel, all_strict=True)}", after, markers=True)
     offered = given if tool_choice != "none" else []
-    if answer is not None:
-        if not offered:
-            return _capped(answer, after)
+    if (answer or own) and not offered:
+        return _capped(own or f"start: {answer}", after)
+    if answer or own:
         _check_names(offered)
-        if not answer.startswith("start: "):
-            raise RequestError("a grammar of your own and tools do not go together: leave one of them out")
-        either = answer.replace("start: ", "start: answer | section\nanswer: ", 1)
+    if own:
+        raise RequestError("a grammar of your own and tools do not go together: leave one of them out")
+    if answer:
+        either = f"start: answer | section\nanswer: {answer}"
         return _capped(f"{either}\n{_section(offered, parallel)}", after, markers=True)
     if not offered or not all(_callable(tool) for tool in offered):
         return None
@@ -83,7 +84,7 @@ def _capped(grammar: str, after: str, *, optional: bool = False, markers: bool =
 
 
 def _answer(response_format: Any, structured: Any) -> str | None:
-    """The grammar of the answer itself; None where any text will do."""
+    """The right side of a rule for the answer itself; None where any text will do, or a grammar of their own says."""
     kind = {"type": "text"} if response_format is None else response_format
     if not isinstance(kind, Mapping) or kind.get("type") not in ("text", "json_object", "json_schema"):
         told = 'response_format must be {"type": "text"}, {"type": "json_object"} or {"type": "json_schema", ...}'
@@ -95,33 +96,38 @@ def _answer(response_format: Any, structured: Any) -> str | None:
     if kind["type"] == "json_schema":
         wrapped = kind.get("json_schema")
         schema = wrapped.get("schema") if isinstance(wrapped, Mapping) else None
-        return f"start: {_json(schema, 'response_format.json_schema.schema')}"
-    return f"start: {_json(ANY_OBJECT, '')}" if kind["type"] == "json_object" else None
+        return _json(schema, "response_format.json_schema.schema")
+    return _json(ANY_OBJECT, "") if kind["type"] == "json_object" else None
 
 
-def _structured(structured: Any) -> str:
+def _structured(structured: Any) -> str | None:
     if not isinstance(structured, Mapping) or len(structured) != 1 or next(iter(structured)) not in STRUCTURED:
         raise RequestError(f"structured_outputs must be an object with one of {', '.join(STRUCTURED)}")
     name, given = next(iter(structured.items()))
     where = f"structured_outputs.{name}"
     if name == "json":
-        return f"start: {_json(_parsed(given, where), where)}"
+        return _json(_parsed(given, where), where)
     if name == "json_object":
-        return f"start: {_json(ANY_OBJECT, where)}"
+        return _json(ANY_OBJECT, where)
     if name == "choice":
         choices = checks.sequence(given, where)
         if not 1 <= len(choices) <= MAX_CHOICES:
             raise RequestError(f"{where} needs 1 to {MAX_CHOICES} texts, got {len(choices)}")
-        return "start: " + " | ".join(_literal(checks.text(choice, where)) for choice in choices)
+        return " | ".join(_literal(checks.text(choice, where)) for choice in choices)
     if name == "grammar":
-        return _own_grammar(checks.text(given, where), where)
-    return f"start: /{_regex(checks.text(given, where), where)}/"
+        return None
+    return f"/{_regex(checks.text(given, where), where)}/"
 
 
-def _own_grammar(grammar: str, where: str) -> str:
+def _own_grammar(structured: Any) -> str | None:
+    """A whole grammar, where `structured` is one."""
+    if structured is None or "grammar" not in structured:
+        return None
+    where = "structured_outputs.grammar"
+    grammar = checks.text(structured["grammar"], where)
     if not re.search(r"^\s*start\s*:", grammar, re.MULTILINE):
         raise RequestError(f'{where} is a Lark grammar and needs a rule "start:"')
-    return "\n" + grammar  # the line break tells it from those written here
+    return grammar
 
 
 def _regex(pattern: str, where: str) -> str:
