@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perilune.api.call_ids import foreign, normalised
-from perilune.api.messages import refuse_unknown
+from perilune.api.messages import joined_text, part_text, refuse_unknown
 from perilune.api.streams import ChatReply
 from perilune.engine.types import Usage
 from perilune.errors import MessageError, RequestError
@@ -21,6 +21,7 @@ KNOWN = frozenset(
         *("tools", "tool_choice", "thinking", "metadata", "service_tier", "output_config", "context_management"),
     )
 )
+TEXTS = ("text",)
 STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -78,19 +79,11 @@ def _system(system: Any) -> list[dict[str, Any]]:
 
 
 def _text(content: Any, where: str) -> str:
-    """A text, or text blocks one after the other."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise MessageError(f"{where} must be a text or a list of blocks")
-    return "\n".join(_block_text(block, f"{where}[{i}]") for i, block in enumerate(content))
+    return joined_text(content, where, TEXTS, "block")
 
 
 def _block_text(block: Any, where: str) -> str:
-    if not isinstance(block, Mapping) or block.get("type") != "text" or not isinstance(block.get("text"), str):
-        kind = block.get("type") if isinstance(block, Mapping) else type(block).__name__
-        raise MessageError(f"{where} is a block of type {str(kind)[:40]!r}; only text can be read so far")
-    return block["text"]
+    return part_text(block, where, TEXTS, "block")
 
 
 def _messages(message: Any, where: str) -> list[dict[str, Any]]:

@@ -1,11 +1,12 @@
-"""Replies in the shape in which clients send and receive them."""
+"""What the protocols share: fields that nobody knows, texts in parts, and replies as messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from perilune.errors import RequestError
+from perilune.errors import MessageError, RequestError
+from perilune.fields import show_value
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply
@@ -16,6 +17,24 @@ def refuse_unknown(body: Mapping[str, Any], known: frozenset[str]) -> None:
     """A field that nobody looks at would be passed over in silence."""
     if unknown := sorted(str(name) for name in set(body) - known):
         raise RequestError(f"unknown fields {', '.join(unknown)[:200]}; known are {', '.join(sorted(known))}")
+
+
+def joined_text(content: Any, where: str, kinds: tuple[str, ...], word: str) -> str:
+    """A text, or the texts of parts one after the other; `word` is what the protocol calls a part."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise MessageError(f"{where} must be a text or a list of {word}s")
+    return "\n".join(part_text(part, f"{where}[{i}]", kinds, word) for i, part in enumerate(content))
+
+
+def part_text(part: Any, where: str, kinds: tuple[str, ...], word: str) -> str:
+    kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+    spare = "refusal" if kind == "refusal" else "text"
+    text = part.get("text", part.get(spare)) if isinstance(part, Mapping) else None
+    if kind not in kinds or not isinstance(text, str):
+        raise MessageError(f"{where} is a {word} of type {show_value(kind, 40)}; only text can be read so far")
+    return text
 
 
 def call_json(call: ToolCall) -> dict[str, Any]:

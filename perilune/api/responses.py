@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perilune.api.call_ids import normalised
-from perilune.api.messages import refuse_unknown
+from perilune.api.messages import joined_text, refuse_unknown
 from perilune.api.openai import thinks
 from perilune.api.streams import ChatReply
 from perilune.engine.types import Usage
@@ -173,18 +173,7 @@ def _into(made: list[dict[str, Any]], message: dict[str, Any]) -> dict[str, Any]
 
 
 def _text(content: Any, where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise MessageError(f"{where} must be a text or a list of parts")
-    texts = []
-    for i, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        text = part.get("text", part.get("refusal")) if isinstance(part, Mapping) else None
-        if kind not in TEXTS or not isinstance(text, str):
-            raise MessageError(f"{where}[{i}] is a part of type {show_value(kind)}; only text can be read so far")
-        texts.append(text)
-    return "\n".join(texts)
+    return joined_text(content, where, TEXTS, "part")
 
 
 def new_id(kind: str = "resp") -> str:
