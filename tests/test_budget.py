@@ -7,7 +7,8 @@ from tiny_models import tiny_transformer, write_model
 
 from perilune import load
 from perilune.api import budget
-from perilune.api.budget import available_memory, split_memory
+from perilune.api.budget import split_memory
+from perilune.api.free_memory import available_memory
 from perilune.bench.stream import bench_stream
 from perilune.config import ModelConfig
 from perilune.errors import ContextError, RequestError, WeightsError
@@ -69,16 +70,6 @@ def test_auto_takes_most_of_what_is_there(directory, monkeypatch):
     assert 0 < available_memory() < 1 << 50
     split = load(directory, ram="auto").memory
     assert split.budget < available_memory() * 1.2
-
-
-def test_a_cgroup_limit_counts(tmp_path, monkeypatch):
-    (tmp_path / "max").write_text("5000000\n")
-    (tmp_path / "now").write_text("1000000\n")
-    files = ((str(tmp_path / "max"), str(tmp_path / "now")),)
-    monkeypatch.setattr(budget, "CGROUP_FILES", files)
-    assert available_memory() == 4_000_000
-    (tmp_path / "max").write_text("max\n")
-    assert available_memory() > 4_000_000
 
 
 def test_bad_sizes_are_refused(directory):

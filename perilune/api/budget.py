@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from perilune.api.free_memory import available_memory, own_memory
 from perilune.api.locate import parse_bytes
 from perilune.config import ModelConfig
 from perilune.engine.cache import PrefixCache
-from perilune.errors import RequestError, WeightsError
+from perilune.errors import WeightsError
 from perilune.model.quantised import BACKBONES, is_quantised, quantised_bytes
 from perilune.weights.expert_layout import slot_bytes
 from perilune.weights.files import Checkpoint
@@ -25,10 +25,6 @@ STREAMED_CHUNK = 4096  # tokens of a prompt that go through each layer together
 CHUNK_WIDTHS = 7  # hidden widths of floats for each token of a chunk: the stream, its norm, outputs, their sums
 CONTEXT_TOKENS = 8192
 AUTO_SHARE = 0.9
-CGROUP_FILES = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 
 @dataclass(frozen=True)
@@ -67,27 +63,10 @@ class MemorySplit:
         return f"memory {_gib(self.budget)}: " + " · ".join(parts)
 
 
-def available_memory() -> int:
-    """Bytes that this process could still use: what the machine has free, or less where a cgroup limits it."""
-    found = []
-    info = Path("/proc/meminfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) << 10)
-    for limit, usage in CGROUP_FILES:
-        try:
-            found.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
-        except (OSError, ValueError):  # another kind of cgroup, or "max"
-            continue
-    if not found:
-        raise RequestError("how much memory there is cannot be told here; give --ram a size such as 16GiB")
-    return max(0, min(found))
-
-
 def memory_budget(ram: int | str) -> int:
-    """Bytes of "16GiB" and the like; "auto" is most of what there is."""
-    return int(AUTO_SHARE * available_memory()) if ram == "auto" else parse_bytes(ram)
+    """Bytes of "16GiB" and the like; "auto" is most of what there is. A budget counts the whole process, and so what it
+    holds already."""
+    return int(AUTO_SHARE * (available_memory() + own_memory())) if ram == "auto" else parse_bytes(ram)
 
 
 def peak_memory() -> int:

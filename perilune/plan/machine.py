@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perilune.api.budget import available_memory
+from perilune.api.free_memory import available_memory
 from perilune.kernels import int4_cpu, linear_cpu
 from perilune.weights.disk_rate import expert_rate
 
