@@ -76,6 +76,16 @@ def test_a_finished_run_stays_as_it_is(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_only_what_shall_learn_learns(tmp_path):
+    config = tiny_training(tmp_path, steps=3, prompts=(), learn="layers.0.self_attn, norm.")
+    before = {name: weight.clone() for name, weight in Trainer(config).model.named_parameters()}
+    after = weights(train(config))
+    learned = {name for name, weight in before.items() if not after[f"model.{name}"].equal(weight)}
+    assert learned == {name for name in before if name.startswith(("layers.0.self_attn.", "norm."))}
+    with pytest.raises(ConfigError, match="learn = 'ears' names no weight"):
+        Trainer(dataclasses.replace(config, learn="ears"))
+
+
 def test_time_is_up(tmp_path):
     config = tiny_training(tmp_path, prompts=(), minutes=1e-6)
     assert train(config).name == "step-0000001.safetensors"

@@ -14,10 +14,16 @@ def changed(**changes):
     return dataclasses.replace(CONFIG, **changes)
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"rows": 3}, {"qat_from": 1.5}, {"decay_share": -0.1}], ids=str)
+@pytest.mark.parametrize(
+    "bad", [{"steps": 0}, {"rows": 3}, {"rows": 0}, {"qat_from": 1.5}, {"decay_share": -0.1}], ids=str
+)
 def test_impossible_settings_are_named(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
         changed(**bad)
+
+
+def test_questions_alone_may_teach():
+    assert changed(rows=0, ask_tokens=512).rows == 0
 
 
 def test_round_trip():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +37,7 @@ def run(
     """Train, or go on where the run in --out stopped. Ctrl-C saves first."""
     from perilune.train.loop import train
 
-    config = TrainConfig(
+    options: dict[str, Any] = dict(
         data=str(data),
         tokenizer=str(tokenizer),
         out=str(out),
@@ -50,7 +50,7 @@ def run(
         threads=threads,
         minutes=minutes,
     )
-    train(replace(config, **_settings(set_ or [])))
+    train(TrainConfig(**{**options, **_settings(set_ or [])}))
 
 
 @app.command()
@@ -81,7 +81,7 @@ def prepare(
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
     """["qat_from=0.8"] → {"qat_from": 0.8}, each value in the type of its default."""
-    known = {name: value for name, value in DEFAULTS.items() if isinstance(value, int | float)}
+    known = {name: value for name, value in DEFAULTS.items() if isinstance(value, int | float | str)}
     settings: dict[str, Any] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")

@@ -92,6 +92,7 @@ class Trainer:
         self.model.init_weights(config.seed)
         if config.start:
             begin_with(self.model, config.start)
+        choose_learners(self.model, config.learn)
         self.asking = ask_rows(config, self.model_config, self.tokenizer)
         self.banks = [Bank(config.ask_bank) for _ in range(config.threads)]
         self.replicas = Replicas(self.model, config.threads)
@@ -116,21 +117,26 @@ class Trainer:
     def step(self, step: int) -> dict[str, float]:
         """One update; `step` counts finished steps."""
         config = self.config
-        batch = Batch.of(self.packed.batch(step, config.rows))
         if step >= config.qat_start:
             self.replicas.show_quantized()
-        parts = self.replicas.run(lambda twin, i: self._part(twin, batch.share(i, config.threads), batch.trained))
+        packed = self._packed_rows(step) if config.rows else {}
         asked = self.replicas.run(lambda twin, i: self._ask_part(twin, step, i)) if self.asking else []
         self.replicas.collect_gradients()
         norm = self.optimizer.clip(config.clip)
         lr = self.schedule.lr(step)
         self.optimizer.step(lr)
         self.optimizer.zero_grad()
+        means = {name: sum(part[name] for part in asked) / len(asked) for name in (asked[0] if asked else ())}
+        return {**packed, **means, "lr": lr, "grad_norm": norm}
+
+    def _packed_rows(self, step: int) -> dict[str, float]:
+        """Gradients of the step's packed rows, and the experts' balance moved by how often each was chosen."""
+        config = self.config
+        batch = Batch.of(self.packed.batch(step, config.rows))
+        parts = self.replicas.run(lambda twin, i: self._part(twin, batch.share(i, config.threads), batch.trained))
         counts_LE = torch.stack([counts for _, counts in parts]).sum(0)
         update_biases(self.model, counts_LE, config.bias_rate)
-        loss = sum(part_loss for part_loss, _ in parts) / max(1, batch.trained)
-        means = {name: sum(part[name] for part in asked) / len(asked) for name in (asked[0] if asked else ())}
-        return {"loss": loss, **means, "lr": lr, "grad_norm": norm, **health(counts_LE)}
+        return {"loss": sum(loss for loss, _ in parts) / max(1, batch.trained), **health(counts_LE)}
 
     def _part(self, twin: Transformer, batch: Batch, trained: int) -> tuple[float, Tensor]:
         """Forward and backward of one thread's rows: summed loss and expert counts."""
@@ -166,7 +172,7 @@ class Trainer:
             return sum(self._held_out_batch(i) for i in range(HELD_OUT_BATCHES)) / HELD_OUT_BATCHES
 
     def _held_out_batch(self, index: int) -> float:
-        rows = self.config.rows
+        rows = self.config.rows or self.config.threads
         batch = Batch.of(self.packed.held_out(index * rows, rows))
 
         def part(twin: Transformer, i: int) -> float:
@@ -174,6 +180,17 @@ class Trainer:
                 return float(token_loss(twin, batch.share(i, self.config.threads)))
 
         return sum(self.replicas.run(part)) / max(1, batch.trained)
+
+
+def choose_learners(model: Transformer, learn: str) -> None:
+    """Only weights whose names begin with one of the given beginnings learn."""
+    beginnings = tuple(part.strip() for part in learn.split(",") if part.strip())
+    if not beginnings:
+        return
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name.startswith(beginnings))
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise ConfigError(f"learn = {learn!r} names no weight of the model")
 
 
 def ask_rows(config: TrainConfig, model: ModelConfig, tokenizer: Tokenizer) -> AskRows | None:

@@ -43,7 +43,7 @@ class TrainConfig:
     model: str = "nano"  # "nano", "nano-full" (full attention in every layer), or a path to a config.json
     start: str = ""  # a model folder whose fitting weights the run begins with
     steps: int = 2000
-    rows: int = 8  # packed rows a step
+    rows: int = 8  # packed rows a step; 0 where only questions teach
     threads: int = 2  # rows are split over them; another number gives other last bits
     seed: int = 1
     lr: float = 0.01
@@ -56,6 +56,7 @@ class TrainConfig:
     bias_rate: float = 1e-3
     balance_weight: float = 1e-4
     qat_from: float = 0.7  # share of the steps after which routed experts are on the INT4 grid
+    learn: str = ""  # names of weights begin so, by commas, and only these learn; all where empty
     ask_tokens: int = 0  # read and asked about in each thread of a step, for models with a chunk memory
     ask_questions: int = 32  # about them
     ask_bank: int = 384  # chunks of earlier steps that are searched besides
@@ -71,9 +72,11 @@ class TrainConfig:
     prompts: tuple[str, ...] = SAMPLE_PROMPTS
 
     def __post_init__(self) -> None:
-        for name in ("steps", "rows", "threads", "log_every", "eval_every", "sample_every", "save_every"):
+        for name in ("steps", "threads", "log_every", "eval_every", "sample_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} must be at least 1")
+        if self.rows < 1 and not (self.rows == 0 and self.ask_tokens):
+            raise ConfigError(f"rows = {self.rows} must be at least 1 (or 0 with ask_tokens, to learn from questions)")
         if self.rows % self.threads:
             raise ConfigError(f"rows = {self.rows} must be a multiple of threads = {self.threads}")
         for name in ("decay_share", "qat_from"):
