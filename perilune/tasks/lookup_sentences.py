@@ -24,6 +24,10 @@ TRIES = 24  # pieces of text looked at for each sentence wanted
 PLAIN = re.compile(r"[A-Z][^\n|()\[\]\"“”{}<>=*_;:?!]+\.")
 NUMBER = re.compile(r"\d+([,.]\d+)*%?")
 YEAR = re.compile(r"(1[0-9]|20)\d\d")
+NUMERALS = _set(
+    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+    "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand dozens hundreds thousands"
+)
 UNEVEN = re.compile(r"[,.]$|, (?![A-Z])|^(and|or|that|which|be|do) ")
 AUXILIARIES = _set("was is were are has had can will would could should may must does did")
 PREPOSITIONS = _set(
@@ -31,6 +35,7 @@ PREPOSITIONS = _set(
     "during for from in inside into like near of off on onto over through to toward towards under until upon with "
     "within without"
 )
+MODALS = _set("can will would could should may must did")
 ADVERBS = _set("also always already even ever finally first just later never not now often once only soon still then")
 PLACES = _set("above across behind below beneath beside between beyond inside near over under")
 STARTS_LOW = _set(
@@ -81,7 +86,7 @@ def asked_of(rng: random.Random, sentence: str) -> tuple[str, str] | None:
     if words[0].lower() in PRONOUNS or words[0].lower() in PREPOSITIONS or words[0].endswith((",", "ly")):
         return None
     words[0] = words[0].lower() if words[0].lower() in STARTS_LOW else words[0]
-    rules = [_tail, _tail, _subject, _copula, _number]
+    rules = [_tail, _tail, _subject, _object, _object, _copula, _number, _owner]
     rng.shuffle(rules)
     for rule in rules:
         made = rule(rng, words)
@@ -150,13 +155,47 @@ def _tail(rng: random.Random, words: list[str]) -> Made:
 
 
 def _subject(rng: random.Random, words: list[str]) -> Made:
+    """ "who", "what", "which" alone, or "which" with the last word of what did it."""
     verb = _verb(words)
     if verb is None or any("," in word for word in words[: verb[0]]):
         return None
-    if words[0] == "how" or words[verb[0] - 1] in ADVERBS:
+    subject, rest = words[: verb[0]], words[verb[0] :]
+    if words[0] == "how" or subject[-1] in ADVERBS:
         return None
+    if len(subject) > 1 and words[0] in ("the", "a", "an", "one") and subject[-1].islower() and chance(rng, 0.3):
+        return ["which", subject[-1], *rest], subject
     named = words[0][0].isupper() or words[0] in ("her", "his", "my")
-    return [pick(rng, ("who", "what") if named else ("what", "which", "who")), *words[verb[0] :]], words[: verb[0]]
+    return [pick(rng, ("who", "what") if named else ("what", "which", "who")), *rest], subject
+
+
+def _object(rng: random.Random, words: list[str]) -> Made:
+    """What stands after the verb, up to the end or to a word that opens something else."""
+    verb = _verb(words)
+    if verb is None or verb[1] not in MODALS:
+        return None
+    i, auxiliary, form = verb
+    start = i + 1 if form else i + 2
+    first = words[start : start + 1]
+    if not first or first[0] in PREPOSITIONS | ADVERBS | PRONOUNS | {"to", "not", "be", "have"}:
+        return None
+    said = [form] if form else words[i + 1 : i + 2]
+    stops = [j for j in range(start + 1, len(words)) if words[j] in PREPOSITIONS]
+    end = pick(rng, [*stops[:2], len(words)])
+    if words[end - 1].endswith(","):
+        return None
+    after = words[end:] if chance(rng, 0.7) else []
+    return ["what", auxiliary, *words[:i], *said, *after], words[start:end]
+
+
+def _owner(rng: random.Random, words: list[str]) -> Made:
+    """ "Marta's tea was cold" → "Whose tea was cold?" """
+    verb = _verb(words)
+    if verb is None:
+        return None
+    owned = next((i for i in range(min(verb[0], 4)) if words[i].endswith("'s")), None)
+    if owned is None or owned + 1 >= verb[0]:
+        return None
+    return ["whose", *words[owned + 1 :]], [*words[:owned], words[owned].removesuffix("'s")]
 
 
 def _copula(rng: random.Random, words: list[str]) -> Made:
@@ -167,17 +206,23 @@ def _copula(rng: random.Random, words: list[str]) -> Made:
 
 
 def _number(rng: random.Random, words: list[str]) -> Made:
-    """A number with or without what it counts, but no year."""
-    places = [i for i, w in enumerate(words) if i > 1 and NUMBER.fullmatch(w) and not YEAR.fullmatch(w)]
+    """A number, in digits or words, with or without what it counts; no year."""
+    places = [i for i, w in enumerate(words) if i > 1 and _counts(w)]
     verb = _verb(words)
     if not places or verb is None or verb[0] >= places[0]:
         return None
     i = pick(rng, places)
+    if any(_counts(word) for word in (words[i - 1], *words[i + 1 : i + 2])):
+        return None  # a part of a longer number
     counted = words[i + 1 : i + 2]
     if not counted or not counted[0].isalpha():
         return _inverted(["what", "number"], words[:i] + words[i + 1 :], verb), words[i : i + 1]
     asks = ["how", pick(rng, ("many", "many", "much")), *counted]
     return _inverted(asks, words[:i] + words[i + 2 :], verb), words[i : i + (2 if chance(rng, 0.4) else 1)]
+
+
+def _counts(word: str) -> bool:
+    return word in NUMERALS or bool(NUMBER.fullmatch(word) and not YEAR.fullmatch(word))
 
 
 def _said(rng: random.Random, asked: str) -> str:

@@ -93,7 +93,12 @@ def address_ip(rng: random.Random, held_out: bool) -> str:
 
 
 def phone(rng: random.Random, held_out: bool) -> str:
-    return f"{rng.randrange(100, 999)}-{rng.randrange(100, 999)}-{rng.randrange(1000, 9999)}"
+    if chance(rng, 0.4):
+        return f"{rng.randrange(100, 999)}-{rng.randrange(100, 999)}-{rng.randrange(1000, 9999)}"
+    groups = (
+        str(rng.randrange(10**size, 10 ** (size + 1))) for size in rng.choices((1, 2, 2, 3), k=rng.randrange(2, 4))
+    )
+    return " ".join((f"{pick(rng, ('0', '0', '+'))}{rng.randrange(10, 1000)}", *groups))
 
 
 def version(rng: random.Random, held_out: bool) -> str:
