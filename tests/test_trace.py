@@ -40,6 +40,17 @@ def test_a_trace_holds_every_token_of_every_layer_and_changes_nothing(directory,
     assert moe.observe is None
 
 
+def test_what_passes_a_layer_together_is_one_step(directory, tmp_path, monkeypatch):
+    """However many pieces attention cuts a prompt into, its experts are gone through once."""
+    monkeypatch.setattr("perilune.model.model.PIECE", 2)
+    model = load_transformer(directory)
+    runner = Runner(model)
+    with recording(model, tmp_path / "t"):
+        runner.extend([5, 6, 7, 8, 9], runner.new_state())
+    trace = read_trace(tmp_path / "t")
+    assert [len(step.experts_TK) for step in trace.steps] == [5] * len(trace.layers)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

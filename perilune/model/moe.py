@@ -7,7 +7,7 @@ Source: DeepSeek-V3 (arXiv 2412.19437), section 2.1.2; published topk_method `no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -146,18 +146,19 @@ class MoE(nn.Module):
     def together(self, parts: list[Tensor]) -> list[Tensor]:
         """Several pieces [T, D]: each as it would be alone, but an expert that many need is gone through once."""
         routings = [self.gate(x_TD) for x_TD in parts]
-        self.last_routing = routings[-1]
+        self.last_routing = whole = _joined(routings)
         if self.observe is not None:
-            for routing in routings:
-                self.observe(routing.ids_TK, routing.weights_TK)
-        made = list(self._routed(parts, routings))
+            self.observe(whole.ids_TK, whole.weights_TK)
+        made = self.experts(torch.cat(parts) if len(parts) > 1 else parts[0], whole).split(
+            [len(part) for part in parts]
+        )
         if self.shared_experts is None:
-            return made
-        return [out_TD + self.shared_experts(x_TD) for out_TD, x_TD in zip(made, parts, strict=True)]
+            return list(made)
+        return [out_TD + self.shared_experts(part_TD) for out_TD, part_TD in zip(made, parts, strict=True)]
 
-    def _routed(self, parts: list[Tensor], routings: list[Routing]) -> Sequence[Tensor]:
-        if len(parts) == 1:
-            return (self.experts(parts[0], routings[0]),)
-        columns = zip(*((r.ids_TK, r.weights_TK, r.scores_TE) for r in routings), strict=True)
-        whole = Routing(*(torch.cat(column) for column in columns))
-        return self.experts(torch.cat(parts), whole).split([len(part) for part in parts])
+
+def _joined(routings: list[Routing]) -> Routing:
+    if len(routings) == 1:
+        return routings[0]
+    columns = zip(*((r.ids_TK, r.weights_TK, r.scores_TE) for r in routings), strict=True)
+    return Routing(*(torch.cat(column) for column in columns))
