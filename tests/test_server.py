@@ -189,7 +189,10 @@ def test_unknown_routes_answer_in_json(address):
     assert httpx.get(address + "/version").json()["version"]
 
 
-def test_operators_see_what_was_done(model):
+def test_operators_see_what_was_done(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("perilune.api.energy.POWERCAP", tmp_path)
+    (tmp_path / "intel-rapl:0").mkdir()
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("5\n")
     with served(model) as at:
         assert httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 200
         assert httpx.post(at + "/v1/chat/completions", json=body(n=2), timeout=60).status_code == 400
@@ -204,6 +207,8 @@ def test_operators_see_what_was_done(model):
         assert found["perilune:prompt_tokens_total"] == usage.prompt_tokens
         assert found["perilune:generation_tokens_total"] == usage.completion_tokens
         assert found['perilune:request_refused_total{status="400"}'] == 1
+        (tmp_path / "intel-rapl:0" / "energy_uj").write_text("3000005\n")
+        assert seen()["perilune:energy_joules_total"] == 3.0
         assert found["perilune:num_requests_running"] == found["perilune:num_requests_waiting"] == 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from perilune.api.energy import EnergyMeter
 from perilune.api.model import Model
 from perilune.bench.machine import describe
 from perilune.config import ModelConfig
@@ -38,6 +39,7 @@ class Result:
     seconds_per_token: float
     bytes_per_token: int | None = None  # weights read for one sequence's token
     gigabytes_per_second: float | None = None
+    joules_per_token: float | None = None  # of the whole machine's processors; None where they do not tell
     int4: str | None = None  # how INT4 experts computed; None where there are none
     machine: dict[str, Any] = field(default_factory=describe)
 
@@ -53,6 +55,8 @@ class Result:
         if self.bytes_per_token is not None:
             megabytes = self.bytes_per_token / 1e6
             lines.append(f"  {megabytes:.1f} MB of weights a token, {self.gigabytes_per_second:.2f} GB/s")
+        if self.joules_per_token is not None:
+            lines.append(f"  {self.joules_per_token:.3f} J a token")
         machine = self.machine
         lines.append(
             f"  {machine['cpu']}, threads {machine['threads']['kernels']} of {machine['cores']}, "
@@ -65,8 +69,8 @@ def bench_prefill(model: Model, *, prompt: int, repeats: int) -> Result:
     """Reading a prompt of random ids, from an empty state, in the engine's own chunks."""
     check(model, prompt=prompt, repeats=repeats)
     runner, ids = model.engine.runner, random_ids(model.config, prompt)
-    seconds = _measure(lambda: read_prompt(runner, ids), repeats)
-    return _result(model, "prefill", prompt, prompt, 1, [prompt / s for s in seconds])
+    seconds, joules = _measure(lambda: read_prompt(runner, ids), repeats)
+    return _result(model, "prefill", prompt, prompt, 1, [prompt / s for s in seconds], joules)
 
 
 def bench_decode(model: Model, *, tokens: int, prompt: int, batch: int, repeats: int) -> Result:
@@ -81,11 +85,11 @@ def bench_decode(model: Model, *, tokens: int, prompt: int, batch: int, repeats:
         for _ in range(tokens):
             ids = runner.decode(ids, states).argmax(-1).tolist()
 
-    seconds = _measure(write, repeats)
+    seconds, joules = _measure(write, repeats)
     rates = [batch * tokens / s for s in seconds]
     size = bytes_per_token(model)
     # Weights are shared inside a batch, so bytes a second are only known for one sequence.
-    return _result(model, "decode", prompt, tokens, batch, rates, size if batch == 1 else None)
+    return _result(model, "decode", prompt, tokens, batch, rates, joules, size if batch == 1 else None)
 
 
 def bytes_per_token(model: Model) -> int | None:
@@ -112,18 +116,27 @@ def read_prompt(runner: Runner, ids: list[int]) -> SequenceState:
     return state
 
 
-def _measure(work: Callable[[], object], repeats: int) -> list[float]:
+def _measure(work: Callable[[], object], repeats: int) -> tuple[list[float], float | None]:
+    """Seconds of every run, and the joules of one, on average."""
     work()  # compiles kernels, maps files, warms caches
-    seconds = []
+    seconds, meter = [], EnergyMeter()
     for _ in range(repeats):
         began = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - began)
-    return seconds
+    joules = meter.joules()
+    return seconds, joules if joules is None else joules / repeats
 
 
 def _result(
-    model: Model, what: str, prompt: int, tokens: int, batch: int, rates: list[float], size: int | None = None
+    model: Model,
+    what: str,
+    prompt: int,
+    tokens: int,
+    batch: int,
+    rates: list[float],
+    joules: float | None,
+    size: int | None = None,
 ) -> Result:
     median = statistics.median(rates)
     return Result(
@@ -137,6 +150,7 @@ def _result(
         seconds_per_token=batch / median,
         bytes_per_token=size,
         gigabytes_per_second=size * median / 1e9 if size is not None else None,
+        joules_per_token=joules if joules is None else joules / (batch * tokens),
         int4=_int4_mode(model),
     )
 

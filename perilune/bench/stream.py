@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from perilune.api.budget import peak_memory
+from perilune.api.energy import EnergyMeter
 from perilune.api.model import Model
 from perilune.bench.machine import describe
 from perilune.bench.speed import check, random_ids, read_prompt
@@ -40,6 +41,7 @@ class StreamResult:
     disk_share: float
     waited_share: float  # of the time of decoding in which nothing could be computed
     peak_memory: int
+    joules_a_token: float | None = None  # of decoding, the whole machine's processors; None where they do not tell
     machine: dict[str, Any] = field(default_factory=describe)
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class StreamResult:
                 f"{self.bytes_a_token / 1e9:.3f} GB read a token, {self.disk_share:.0%} of the disk's bound, "
                 f"{self.waited_share:.0%} of the time waiting, {self.read_ahead_used:.0%} of what was read ahead used",
                 f"peak memory {self.peak_memory / 2**30:.2f} GiB",
+                *([] if self.joules_a_token is None else [f"{self.joules_a_token:.1f} J a token of decode"]),
             )
         )
 
@@ -84,7 +87,9 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
             runner.decode([next(ids)], [state])
 
     _timed(store, write)
+    meter = EnergyMeter()
     _, seconds, written = _timed(store, write)
+    joules = meter.joules()
     rate = (first_rate + expert_rate(directory)) / 2
     return StreamResult(
         memory=str(model.memory),
@@ -103,6 +108,7 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
         disk_share=written.bytes_read / rate / seconds,
         waited_share=written.waited / seconds,
         peak_memory=peak_memory(),
+        joules_a_token=joules if joules is None else joules / tokens,
     )
 
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from perilune.api.energy import EnergyMeter
 from perilune.api.model import Model
 from perilune.api.streams import ChatReply
 
@@ -58,7 +59,7 @@ class _Engine(Collector):
     """What is read off the engine when somebody asks."""
 
     def __init__(self, model: Model):
-        self.model = model
+        self.model, self.meter = model, EnergyMeter()
 
     def collect(self) -> Iterable[Metric]:
         scheduler = self.model.engine.scheduler
@@ -72,3 +73,8 @@ class _Engine(Collector):
             yield CounterMetricFamily("perilune:expert_cache_hits", "Experts that were in memory.", stats.hits)
             yield CounterMetricFamily("perilune:expert_cache_misses", "Experts that were read from disk.", stats.misses)
             yield CounterMetricFamily("perilune:expert_bytes_read", "Bytes of experts from disk.", stats.bytes_read)
+        joules = self.meter.joules()
+        if joules is not None:
+            yield CounterMetricFamily(
+                "perilune:energy_joules", "Of the machine's processors, whoever used them.", joules
+            )
