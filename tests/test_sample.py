@@ -154,6 +154,11 @@ def test_more_logprobs_than_tokens_are_all_of_them():
     assert [i for i, _ in token.top_logprobs] == [0, 1, 2]
 
 
+def test_a_bias_moves_the_choice_and_not_what_the_model_said():
+    token = Sampler(SamplingParams(temperature=0, logit_bias={2: 1.5, 0: -100}, logprobs=1))(row(3.0, 2.0, 1.0))
+    assert token.id == 2 and token.top_logprobs[0][0] == 0
+
+
 def test_no_logprobs_unless_asked():
     token = Sampler(SamplingParams(temperature=0))(row(1, 2))
     assert token.logprob is None and token.top_logprobs == ()

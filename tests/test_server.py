@@ -62,6 +62,37 @@ def test_a_whole_reply_is_that_of_the_model(client, model):
     assert got.usage.prompt_tokens_details.cached_tokens == got.usage.model_extra["cached_tokens"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_spell_the_answer(client, model, stream):
+    extra = {"thinking": {"type": "disabled"}}
+    asked = body(max_tokens=12, logprobs=True, top_logprobs=3)
+    got = client.chat.completions.create(**asked, stream=stream, extra_body=extra)
+    choices = [chunk.choices[0] for chunk in got] if stream else [got.choices[0]]
+    weighed = [token for choice in choices if choice.logprobs for token in choice.logprobs.content]
+    wanted = model.chat(ASKED, max_tokens=12, temperature=0, logprobs=3, thinking=False)
+    assert b"".join(bytes(token.bytes) for token in weighed).decode(errors="replace") == wanted.content != ""
+    assert [token.logprob for token in weighed] == [token.logprob for token in wanted.tokens[: len(weighed)]]
+    for token in weighed:
+        best = token.top_logprobs[0]
+        assert len(token.top_logprobs) == 3 and (best.bytes, best.logprob) == (token.bytes, token.logprob)
+
+
+def test_reasoning_and_those_who_do_not_ask_are_told_none(client):
+    got = client.chat.completions.create(**body(max_tokens=4, logprobs=True))
+    assert got.choices[0].message.content == "" and got.choices[0].logprobs.content == []
+    assert client.chat.completions.create(**body(max_tokens=4)).choices[0].logprobs is None
+
+
+def test_a_bias_forbids_a_token_and_forces_another(client, model):
+    first = model.chat(ASKED, max_tokens=1, temperature=0, thinking=False).tokens[0].id
+    extra = {"thinking": {"type": "disabled"}}
+    forbidden = client.chat.completions.create(**body(logit_bias={first: -100}, logprobs=True), extra_body=extra)
+    spelled = model.tokenizer.decode_bytes([first])
+    assert all(bytes(token.bytes) != spelled for token in forbidden.choices[0].logprobs.content)
+    forced = client.chat.completions.create(**body(logit_bias={str(first): 100}, max_tokens=5), extra_body=extra)
+    assert forced.choices[0].message.content == model.tokenizer.decode([first] * 5)
+
+
 def test_a_streamed_reply_adds_up_to_the_whole(client, model):
     for thinking in (True, False):
         wanted = model.chat(ASKED, max_tokens=16, temperature=0, thinking=thinking)
@@ -151,7 +182,11 @@ def test_tokens_are_estimated_as_they_are_counted(address, client):
         ({"structured_outputs": {"regex": "("}}, "cannot be used"),
         ({"tool_choice": "required"}, "there are no tools"),
         ({"tools": [TOOL], "parallel_tool_calls": "no"}, "parallel_tool_calls"),
-        ({"logprobs": True}, "logprobs"),
+        ({"logprobs": 3}, "logprobs must be true or false"),
+        ({"top_logprobs": 3}, "top_logprobs needs logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "logprobs must be an integer from 0 to 20"),
+        ({"logit_bias": {"hello": 1}}, "logit_bias names tokens by their ids"),
+        ({"logit_bias": {"99999": 1}}, "outside this model's vocabulary"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

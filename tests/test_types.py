@@ -26,6 +26,8 @@ GOOD = [
     {"frequency_penalty": 2.0},
     {"logprobs": 0},
     {"logprobs": 20},
+    {"logit_bias": {0: -100, 7: 100}},
+    {"logit_bias": None},
     {"stop": ["a"] * 16},
 ]
 
@@ -60,6 +62,13 @@ BAD = [
     ("logprobs", 21),
     ("logprobs", -1),
     ("logprobs", True),
+    ("logit_bias", {"a": 1}),
+    ("logit_bias", {-1: 1}),
+    ("logit_bias", {True: 1}),
+    ("logit_bias", {1: 101}),
+    ("logit_bias", {1: math.nan}),
+    ("logit_bias", [3]),
+    ("logit_bias", {i: 0 for i in range(1025)}),
     ("stop", [1]),
     ("stop", {"a": 1}),
     ("stop", [""]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from perilune.api.call_ids import normalised
@@ -12,9 +12,10 @@ from perilune.api.messages import as_message, refuse_unknown
 from perilune.errors import RequestError
 
 if TYPE_CHECKING:
-    from perilune.api.streams import ChatReply
+    from perilune.api.streams import ChatReply, Weighed
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
+LEAST_LOGPROB = -9999.0  # JSON knows no infinity
 BENCHMARKS = ("ignore_eos",)  # as vLLM has it: replies of a fixed length
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 FORM = ("tool_choice", "parallel_tool_calls", "response_format", "structured_outputs")
@@ -30,9 +31,6 @@ ELSEWHERE = (
     "prompt_cache_key",
     "safety_identifier",
     "service_tier",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
 )
 KNOWN = frozenset(
     (
@@ -44,6 +42,9 @@ KNOWN = frozenset(
         "messages",
         "tools",
         "max_completion_tokens",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
         "thinking",
         "reasoning_effort",
         "chat_template_kwargs",
@@ -58,6 +59,7 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM, *BENCHMARKS) if body.get(name) is not None}
     if body.get("max_completion_tokens") is not None:
         options["max_tokens"] = body["max_completion_tokens"]
+    options |= _weighing(body)
     thinking = _thinking(body)
     if thinking is not None:
         options["thinking"] = thinking
@@ -75,8 +77,39 @@ def _refuse_what_is_not_there(body: Mapping[str, Any]) -> None:
         raise RequestError("n must be 1: send a request for each answer")
     if body.get("parallel_tool_calls") not in (None, True, False):
         raise RequestError("parallel_tool_calls must be true or false")
-    if body.get("logprobs") or body.get("top_logprobs") or body.get("logit_bias"):
-        raise RequestError("logprobs, top_logprobs and logit_bias are not there yet: leave them out")
+
+
+def _weighing(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Log-probabilities that are asked for, and biases of tokens; JSON spells their ids as text."""
+    made: dict[str, Any] = {}
+    asked, top, biases = body.get("logprobs"), body.get("top_logprobs"), body.get("logit_bias")
+    if asked not in (None, True, False):
+        raise RequestError("logprobs must be true or false; top_logprobs says how many")
+    if top is not None and not asked:
+        raise RequestError("top_logprobs needs logprobs: true")
+    if asked:
+        made["logprobs"] = 0 if top is None else top
+    if isinstance(biases, Mapping):
+        biases = {int(id) if str(id).isdecimal() and len(str(id)) < 20 else id: value for id, value in biases.items()}
+    if biases is not None:
+        made["logit_bias"] = biases
+    return made
+
+
+def logprobs_json(weighed: Collection[Weighed] | None) -> dict[str, Any] | None:
+    """Tokens with their log-probabilities; a token that is a part of a letter is told by its bytes."""
+    if weighed is None:
+        return None
+
+    def told(text: bytes, logprob: float) -> dict[str, Any]:
+        spelled = text.decode("utf-8", errors="replace")
+        return {"token": spelled, "logprob": max(logprob, LEAST_LOGPROB), "bytes": list(text)}
+
+    tops = ([told(*one) for one in token.likeliest] for token in weighed)
+    content = [
+        {**told(token.text, token.logprob), "top_logprobs": top} for token, top in zip(weighed, tops, strict=True)
+    ]
+    return {"content": content, "refusal": None}
 
 
 def _thinking(body: Mapping[str, Any]) -> bool | None:
@@ -123,6 +156,13 @@ def completion(reply: ChatReply, model: str) -> dict[str, Any]:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
-        "choices": [{"index": 0, "message": as_message(reply), "finish_reason": finish_of(reply)}],
+        "choices": [
+            {
+                "index": 0,
+                "message": as_message(reply),
+                "logprobs": logprobs_json(reply.weighed),
+                "finish_reason": finish_of(reply),
+            }
+        ],
         "usage": usage_of(reply),
     }

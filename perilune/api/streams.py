@@ -24,6 +24,22 @@ Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """A token of an answer as bytes, its log-probability, and the likeliest tokens in its place with theirs."""
+
+    text: bytes
+    logprob: float
+    likeliest: tuple[tuple[bytes, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Said(Delta):
+    """A piece of the answer, with the tokens it came from where log-probabilities were asked for."""
+
+    weighed: tuple[Weighed, ...] = ()
+
+
+@dataclass(frozen=True)
 class Completion:
     """A raw continuation. `text` is empty for a model without a tokenizer."""
 
@@ -36,12 +52,16 @@ class Completion:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatReply(Reply):
-    """A parsed reply, why it ended, what it cost and the tokens it came from."""
+    """A parsed reply, why it ended, what it cost and the tokens it came from.
+
+    `weighed` are those of the answer, without reasoning and calls; None where no log-probabilities were asked for.
+    """
 
     finish_reason: ReplyFinish
     usage: Usage
     tokens: tuple[Token, ...] = ()
     reasoning_tokens: int = 0  # of them, the one that ends the reasoning included
+    weighed: tuple[Weighed, ...] | None = None
 
 
 class _Stream(Generic[Piece]):
@@ -158,8 +178,10 @@ class ReplyStream(_Stream[Delta]):
         trim: bool = False,
     ) -> None:
         self._parser, self._trim = parser, trim
-        self._ignores_end = request.params.ignore_eos
+        self._ignores_end, self._weighs = request.params.ignore_eos, request.params.logprobs is not None
         self._content: list[str] = []
+        self._weighed: list[Weighed] = []
+        self._unsaid: list[Weighed] = []  # weighed tokens whose text has not been handed out
         self._reasoning_tokens = 0
         super().__init__(engine, request, on_prefill)
 
@@ -169,7 +191,8 @@ class ReplyStream(_Stream[Delta]):
         parts = {field.name: getattr(parsed, field.name) for field in fields(Reply)}
         parts["content"] = "".join(self._content)
         reason = self.finish_reason or "cancelled"
-        counted = {"tokens": self.tokens, "reasoning_tokens": self._reasoning_tokens}
+        weighed = tuple(self._weighed) if self._weighs else None
+        counted = {"tokens": self.tokens, "reasoning_tokens": self._reasoning_tokens, "weighed": weighed}
         return ChatReply(**parts, finish_reason=reason, usage=self.usage, **counted)
 
     @property
@@ -181,6 +204,8 @@ class ReplyStream(_Stream[Delta]):
         try:
             for token in tokens:
                 self._reasoning_tokens += self._parser.reasons
+                if self._weighs and not self._parser.reasons:
+                    self._unsaid.append(self._weigh(token))
                 for delta in self._parser.feed([token.id]):
                     yield from self._cut(delta)
                 self._ended = self._parser.ended and not self._ignores_end
@@ -209,4 +234,12 @@ class ReplyStream(_Stream[Delta]):
             text = text.lstrip()
         if text:
             self._content.append(text)
-            yield Delta("content", text)
+            self._weighed += self._unsaid
+            weighed, self._unsaid = tuple(self._unsaid), []
+            yield Said("content", text, weighed=weighed)
+
+    def _weigh(self, token: Token) -> Weighed:
+        assert token.logprob is not None and self._parser.tokenizer is not None
+        spelled = self._parser.tokenizer.decode_bytes
+        likeliest = tuple((spelled([id]), logprob) for id, logprob in token.top_logprobs)
+        return Weighed(spelled([token.id]), token.logprob, likeliest)

@@ -120,6 +120,8 @@ class Engine:
             raise RequestError(
                 f"token id {max(request.prompt_ids)} is outside this model's vocabulary of {self.vocab_size}"
             )
+        if request.params.logit_bias and max(dict(request.params.logit_bias)) >= self.vocab_size:
+            raise RequestError(f"logit_bias names a token outside this model's vocabulary of {self.vocab_size}")
         read = request.read_tokens
         if read and self.runner.model.memory is None:
             raise RequestError("this model has no chunk memory: give it the text in the prompt")

@@ -1,9 +1,9 @@
 """Logits → the next token, one row at a time, so that nobody else in the batch can change it.
 
 The steps, in this order: repetition penalty (tokens of prompt and reply; positive logits are divided,
-negative ones multiplied), presence and frequency penalties (reply only), what a grammar forbids, division by
-the temperature, top_k, top_p on what is left, min_p relative to the most likely token, and one uniform number
-that picks from the rest in id order.
+negative ones multiplied), presence and frequency penalties (reply only), biases of single tokens, what a grammar
+forbids, division by the temperature, top_k, top_p on what is left, min_p relative to the most likely token, and one
+uniform number that picks from the rest in id order.
 Ties at a border are kept, so the result does not depend on how a sort breaks them.
 
 A logit of -inf means a forbidden token; NaN and +inf are errors of the request they belong to.
@@ -41,6 +41,9 @@ class Sampler:
         # random.Random is the one generator whose stream Python guarantees across versions.
         self._random = random.Random(params.seed)
         self._counts: dict[int, int] = {}
+        biased = dict(params.logit_bias)
+        self._biased = np.fromiter(biased, np.int64, len(biased))
+        self._biases = np.fromiter(biased.values(), np.float32, len(biased))
         self._prompt = frozenset(prompt_ids if params.repetition_penalty != 1.0 else ())
 
     def __call__(self, logits_V: Row) -> Token:
@@ -58,6 +61,9 @@ class Sampler:
         params = self.params
         if params.has_penalties:
             logits_V = penalise(logits_V, params, self._prompt, self._counts)
+        if self._biased.size:
+            logits_V = logits_V.astype(np.float32, copy=True)
+            logits_V[self._biased] += self._biases
         if self._constraint is not None:
             logits_V = self._constraint.masked(logits_V)
         best = int(logits_V.argmax())

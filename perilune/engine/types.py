@@ -5,7 +5,7 @@ Limits are named below, so that a program can print them before a user meets the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,8 @@ MAX_TEMPERATURE = 2.0
 MAX_TOP_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARACTERS = 256
+MAX_BIASED = 1024
+MAX_BIAS = 100.0
 MAX_NEW_TOKENS = 10_000_000  # beyond any context; the context limit is checked per model
 MAX_SEED = 2**63 - 1
 
@@ -31,6 +33,7 @@ class SamplingParams:
 
     max_tokens None = until the model stops or the context is full. temperature 0 = greedy. top_k 0 = off.
     logprobs None = off, 0 = the chosen token's own, n = also the n most likely. seed None = a fresh one.
+    logit_bias is added to the logits of single tokens, {id: from -100 to 100}; kept as sorted pairs.
     """
 
     max_tokens: int | None = None
@@ -43,6 +46,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] | tuple[tuple[int, float], ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False  # go on to max_tokens; for measuring and comparing
 
@@ -60,6 +64,7 @@ class SamplingParams:
         _check_float("frequency_penalty", self.frequency_penalty, -2.0, 2.0, hint="0 turns it off")
         _check_int("logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS, none="off")
         object.__setattr__(self, "stop", _stop_strings(self.stop))
+        object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
 
     @classmethod
     def from_options(cls, options: dict[str, Any], defaults: dict[str, Any] | None = None) -> SamplingParams:
@@ -174,6 +179,20 @@ def _stop_strings(stop: Any) -> tuple[str, ...]:
         if not 1 <= len(text) <= MAX_STOP_CHARACTERS:
             raise RequestError(f"a stop string must have 1 to {MAX_STOP_CHARACTERS} characters, got {len(text)}")
     return tuple(strings)
+
+
+def _biases(given: Any) -> tuple[tuple[int, float], ...]:
+    try:
+        pairs = dict(given or ()).items()
+    except (TypeError, ValueError):
+        raise RequestError(f"logit_bias must be an object of token ids and numbers, got {_shown(given)}") from None
+    if len(pairs) > MAX_BIASED:
+        raise RequestError(f"logit_bias takes at most {MAX_BIASED} tokens, got {len(pairs)}")
+    for token_id, value in pairs:
+        if type(token_id) is not int or token_id < 0:
+            raise RequestError(f"logit_bias names tokens by their ids, got {_shown(token_id)}")
+        _check_float(f"logit_bias[{token_id}]", value, -MAX_BIAS, MAX_BIAS)
+    return tuple(sorted((token_id, float(value)) for token_id, value in pairs))
 
 
 def _shown(value: Any) -> str:

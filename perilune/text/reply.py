@@ -83,7 +83,7 @@ class ReplyParser:
         keep_ids: bool = False,
     ):
         self._tools, self._calls_before, self._keep_ids = tools, calls_before, keep_ids
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._decoder = tokenizer.stream_decoder() if tokenizer else None
         pattern = UNTOKENIZED if tokenizer else SPELLED
         self._ends = {sp.IM_END, sp.EOS, sp.EOT} if tokenizer else {sp.IM_END}
@@ -118,7 +118,7 @@ class ReplyParser:
 
     def feed(self, piece: str | Iterable[int]) -> list[Delta]:
         if isinstance(piece, str):
-            if self._tokenizer:
+            if self.tokenizer:
                 raise RequestError("this parser was made with a tokenizer, so it takes ids, not text")
             self._read_text(piece)
         else:
@@ -140,10 +140,10 @@ class ReplyParser:
         return deltas
 
     def _read_ids(self, ids: Iterable[int]) -> None:
-        if self._tokenizer is None or self._decoder is None:
+        if self.tokenizer is None or self._decoder is None:
             raise RequestError("ids need the tokenizer that made them: ReplyParser(tokenizer=...)")
         for token_id in ids:
-            name = self._tokenizer.special_name(token_id)
+            name = self.tokenizer.special_name(token_id)
             if name is None:
                 self._read_text(self._decoder.feed([token_id]))
             else:
