@@ -205,7 +205,7 @@ class ReplyStream(_Stream[Delta]):
             for token in tokens:
                 self._reasoning_tokens += self._parser.reasons
                 if self._weighs and not self._parser.reasons:
-                    self._unsaid.append(self._weigh(token))
+                    self._unsaid += self._weigh(token)
                 for delta in self._parser.feed([token.id]):
                     yield from self._cut(delta)
                 self._ended = self._parser.ended and not self._ignores_end
@@ -225,6 +225,7 @@ class ReplyStream(_Stream[Delta]):
             yield from self._say(self._stops.feed(delta.text))
         elif delta.kind == "tool_call":
             yield from self._say(self._stops.finish())
+            self._unsaid = []  # what the call was written with
             yield delta
         else:
             yield delta
@@ -238,8 +239,11 @@ class ReplyStream(_Stream[Delta]):
             weighed, self._unsaid = tuple(self._unsaid), []
             yield Said("content", text, weighed=weighed)
 
-    def _weigh(self, token: Token) -> Weighed:
-        assert token.logprob is not None and self._parser.tokenizer is not None
-        spelled = self._parser.tokenizer.decode_bytes
-        likeliest = tuple((spelled([id]), logprob) for id, logprob in token.top_logprobs)
-        return Weighed(spelled([token.id]), token.logprob, likeliest)
+    def _weigh(self, token: Token) -> list[Weighed]:
+        """Special tokens are no part of what is said."""
+        tokenizer = self._parser.tokenizer
+        assert token.logprob is not None and tokenizer is not None
+        if tokenizer.special_name(token.id) is not None:
+            return []
+        likeliest = tuple((tokenizer.decode_bytes([id]), logprob) for id, logprob in token.top_logprobs)
+        return [Weighed(tokenizer.decode_bytes([token.id]), token.logprob, likeliest)]
