@@ -54,6 +54,19 @@ def test_every_line_is_answered_as_it_would_be_alone(directory, tmp_path):
         assert found[name]["response"]["status_code"] == 200 and found[name]["error"] is None
 
 
+def test_a_line_may_ask_for_several_answers(directory, tmp_path):
+    lines = read_lines(write(tmp_path / "in.jsonl", request("a", n=3, temperature=1.0, seed=7), request("b")))
+    done = run_batch(load(directory), lines, tmp_path / "out.jsonl", together=2)
+    body = answers(tmp_path / "out.jsonl")["a"]["response"]["body"]
+    alone = [
+        load(directory).chat([{"role": "user", "content": "hello"}], temperature=1.0, max_tokens=6, seed=7 + i)
+        for i in range(3)
+    ]
+    assert [choice["message"]["content"] for choice in body["choices"]] == [reply.content for reply in alone]
+    assert body["usage"]["completion_tokens"] == sum(reply.usage.completion_tokens for reply in alone)
+    assert done.completion_tokens > body["usage"]["completion_tokens"]
+
+
 def said(line):
     """An answer without the names and times that every answer has for itself; no cache was warm in both runs alike."""
     return line["response"] and line["response"]["body"]["choices"]
@@ -97,7 +110,7 @@ def test_a_file_that_is_no_batch_is_refused_before_anything_runs(tmp_path, lines
     [
         ({"messages": "hi"}, "messages"),
         ({"wishes": 3}, "unknown fields wishes"),
-        ({"n": 2}, "n must be 1"),
+        ({"n": 0}, "n must be"),
         ({"temperature": "hot"}, "temperature"),
         ({"messages": [{"role": "user", "content": "x" * 100_000}]}, "context"),
     ],

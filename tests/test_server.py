@@ -78,6 +78,28 @@ def test_log_probabilities_spell_the_answer(client, model, stream):
         assert len(token.top_logprobs) == 3 and (best.bytes, best.logprob) == (token.bytes, token.logprob)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_several_answers_to_one_request(client, model, stream):
+    """Each is what its own seed gives alone; a prompt is counted once."""
+    asked = body(max_tokens=6, temperature=1, seed=5)
+    wanted = [model.chat(ASKED, max_tokens=6, temperature=1, seed=5 + i).reasoning for i in range(3)]
+    made = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    got = client.chat.completions.create(**asked, n=3, **made)
+    if stream:
+        chunks = list(got)
+        choices, usage = [choice for chunk in chunks for choice in chunk.choices], chunks[-1].usage
+        told = {i: "" for i in range(3)}
+        for choice in choices:
+            told[choice.index] += (choice.delta.model_extra or {}).get("reasoning_content") or ""
+        assert sorted(choice.index for choice in choices if choice.finish_reason) == [0, 1, 2]
+    else:
+        told = {c.index: c.message.model_extra.get("reasoning_content") or "" for c in got.choices}
+        usage = got.usage
+    assert [told[i] for i in range(3)] == wanted and len(set(wanted)) > 1
+    assert usage.completion_tokens == 18
+    assert usage.prompt_tokens == model.chat(ASKED, max_tokens=1).usage.prompt_tokens
+
+
 def test_reasoning_and_those_who_do_not_ask_are_told_none(client):
     got = client.chat.completions.create(**body(max_tokens=4, logprobs=True))
     assert got.choices[0].message.content == "" and got.choices[0].logprobs.content == []
@@ -176,7 +198,9 @@ def test_tokens_are_estimated_as_they_are_counted(address, client):
         ({"messages": [{"role": "user", "content": 5}]}, "content"),
         ({"temperature": 9}, "temperature"),
         ({"max_tokens": 100_000}, "context"),
-        ({"n": 2}, "n must be 1"),
+        ({"n": 0}, "n must be an integer from 1 to 16, got 0"),
+        ({"n": 17}, "n must be"),
+        ({"n": "2"}, "n must be"),
         ({"surprise": 1}, "unknown fields surprise"),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"if": {}}}}}, "cannot be used"),
@@ -231,7 +255,7 @@ def test_operators_see_what_was_done(model, tmp_path, monkeypatch):
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("5\n")
     with served(model) as at:
         assert httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 200
-        assert httpx.post(at + "/v1/chat/completions", json=body(n=2), timeout=60).status_code == 400
+        assert httpx.post(at + "/v1/chat/completions", json=body(n=0), timeout=60).status_code == 400
 
         def seen():
             lines = httpx.get(at + "/metrics").text.splitlines()

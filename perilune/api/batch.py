@@ -12,11 +12,12 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perilune.api.openai import chat_options, completion
+from perilune.api.openai import choices_of, completion
 from perilune.errors import PeriluneError, RequestError
 from perilune.fields import show_value
 
@@ -166,28 +167,29 @@ def run_batch(
             stopping.set()
 
 
-def _answer(model: Model, line: Line, stopping: threading.Event) -> ChatReply:
-    options = chat_options(line.body)
-    with model.stream(**options) as stream:
-        for _ in stream:
-            if stopping.is_set():
-                break
-        return stream.reply
+def _answer(model: Model, line: Line, stopping: threading.Event) -> list[ChatReply]:
+    with ExitStack() as opened:
+        streams = [opened.enter_context(model.stream(**options)) for options in choices_of(line.body)]
+        for stream in streams:  # reading one steps the engine for all of them
+            for _ in stream:
+                if stopping.is_set():
+                    break
+        return [stream.reply for stream in streams]
 
 
-def _write(file: Any, line: Line, future: Future[ChatReply], result: BatchResult) -> None:
+def _write(file: Any, line: Line, future: Future[list[ChatReply]], result: BatchResult) -> None:
     answer: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": line.custom_id}
     try:
-        reply = future.result()
+        replies = future.result()
     except PeriluneError as error:
         result.failed += 1
         result.errors.append(f"{line.custom_id}: {error}")
         answer |= {"response": None, "error": {"code": type(error).__name__, "message": str(error)}}
     else:
         result.answered += 1
-        result.prompt_tokens += reply.usage.prompt_tokens
-        result.completion_tokens += reply.usage.completion_tokens
-        body = completion(reply, str(line.body.get("model", "")))
+        result.prompt_tokens += replies[0].usage.prompt_tokens
+        result.completion_tokens += sum(reply.usage.completion_tokens for reply in replies)
+        body = completion(replies, str(line.body.get("model", "")))
         answer |= {"response": {"status_code": 200, "request_id": answer["id"], "body": body}, "error": None}
     result.left -= 1
     file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perilune.api.call_ids import normalised
 from perilune.api.messages import as_message, refuse_unknown
+from perilune.engine.types import MAX_SEED
 from perilune.errors import RequestError
+from perilune.fields import show_value
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply, Weighed
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
+MOST_CHOICES = 16
 LEAST_LOGPROB = -9999.0  # JSON knows no infinity
 BENCHMARKS = ("ignore_eos",)  # as vLLM has it: replies of a fixed length
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
@@ -72,9 +75,18 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"messages": normalised(messages), "tools": body.get("tools"), **options}
 
 
+def choices_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of every answer that a request asks for: alike, but for the seed."""
+    options, count = chat_options(body), 1 if body.get("n") is None else body["n"]
+    if type(count) is not int or not 1 <= count <= MOST_CHOICES:
+        raise RequestError(f"n must be an integer from 1 to {MOST_CHOICES}, got {show_value(count)}")
+    seed = options.get("seed")
+    if type(seed) is not int:
+        return [options] * count
+    return [{**options, "seed": seed if i == 0 else (seed + i) % (MAX_SEED + 1)} for i in range(count)]
+
+
 def _refuse_what_is_not_there(body: Mapping[str, Any]) -> None:
-    if body.get("n") not in (None, 1):
-        raise RequestError("n must be 1: send a request for each answer")
     if body.get("parallel_tool_calls") not in (None, True, False):
         raise RequestError("parallel_tool_calls must be true or false")
 
@@ -96,7 +108,7 @@ def _weighing(body: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def logprobs_json(weighed: Collection[Weighed] | None) -> dict[str, Any] | None:
+def logprobs_json(weighed: Sequence[Weighed] | None) -> dict[str, Any] | None:
     """Tokens with their log-probabilities; a token that is a part of a letter is told by its bytes."""
     if weighed is None:
         return None
@@ -133,15 +145,17 @@ def new_id() -> str:
     return f"chatcmpl-{uuid.uuid4().hex}"
 
 
-def usage_of(reply: ChatReply) -> dict[str, Any]:
-    usage = reply.usage
+def usage_of(replies: Sequence[ChatReply]) -> dict[str, Any]:
+    """Of all answers to one prompt."""
+    prompt, cached = replies[0].usage.prompt_tokens, replies[0].usage.cached_tokens
+    written = sum(reply.usage.completion_tokens for reply in replies)
     return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": reply.reasoning_tokens},
+        "prompt_tokens": prompt,
+        "completion_tokens": written,
+        "total_tokens": prompt + written,
+        "cached_tokens": cached,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": sum(reply.reasoning_tokens for reply in replies)},
     }
 
 
@@ -150,19 +164,21 @@ def finish_of(reply: ChatReply) -> str:
     return reply.finish_reason if reply.finish_reason in ("stop", "length", "tool_calls") else "stop"
 
 
-def completion(reply: ChatReply, model: str) -> dict[str, Any]:
+def completion(replies: Sequence[ChatReply], model: str) -> dict[str, Any]:
     return {
         "id": new_id(),
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "message": as_message(reply),
-                "logprobs": logprobs_json(reply.weighed),
-                "finish_reason": finish_of(reply),
-            }
-        ],
-        "usage": usage_of(reply),
+        "choices": [_choice(i, reply) for i, reply in enumerate(replies)],
+        "usage": usage_of(replies),
+    }
+
+
+def _choice(index: int, reply: ChatReply) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": as_message(reply),
+        "logprobs": logprobs_json(reply.weighed),
+        "finish_reason": finish_of(reply),
     }

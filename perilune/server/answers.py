@@ -1,11 +1,11 @@
-"""One endpoint that answers with a reply, whole or streamed, whatever protocol it is told in."""
+"""One endpoint that answers with replies, whole or streamed, whatever protocol they are told in."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,22 +25,23 @@ LOOK_SECONDS = 0.25  # how often somebody who waits for a whole reply is looked 
 
 
 class Events(Protocol):
-    """The server-sent events of one reply, as bytes."""
+    """The server-sent events of one request, as bytes; replies are told apart by their index."""
 
     def begin(self, opened: Opened) -> bytes: ...
-    def delta(self, piece: Delta) -> bytes: ...
-    def end(self, reply: ChatReply) -> bytes: ...
+    def delta(self, piece: Delta, index: int) -> bytes: ...
+    def end(self, reply: ChatReply, index: int) -> bytes: ...
+    def close(self, replies: Sequence[ChatReply]) -> bytes: ...
     def ping(self) -> bytes: ...
     def fault(self, told: str) -> bytes: ...
 
 
 @dataclass(frozen=True)
 class Told:
-    """A protocol: how requests are read as options of Model.stream, and how replies to them are told under a model's
-    name."""
+    """A protocol: how requests are read as options of Model.stream, for each reply that is asked for, and how replies
+    are told under a model's name."""
 
-    options: Callable[[Mapping[str, Any]], dict[str, Any]]
-    whole: Callable[[ChatReply, Mapping[str, Any], str], dict[str, Any]]
+    options: Callable[[Mapping[str, Any]], Sequence[dict[str, Any]]]
+    whole: Callable[[Sequence[ChatReply], Mapping[str, Any], str], dict[str, Any]]
     events: Callable[[Mapping[str, Any], str], Events]
 
 
@@ -62,10 +63,10 @@ class Answers:
             return await self._streamed(running, self.told.events(body, self.name))
         return JSONResponse(self.told.whole(await self._whole(running, request), body, self.name))
 
-    async def _whole(self, running: Running, request: Request) -> ChatReply:
-        """The reply; a client that hangs up ends it."""
+    async def _whole(self, running: Running, request: Request) -> list[ChatReply]:
+        """The replies; a client that hangs up ends them."""
         looking = asyncio.create_task(_gone(request))
-        reading = asyncio.create_task(_last(running))
+        reading = asyncio.create_task(_all(running))
         try:
             await asyncio.wait((looking, reading), return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
@@ -80,9 +81,9 @@ class Answers:
         """Refusals come before the first byte, with a status of their own."""
         pieces = aiter(running)
         try:
-            opened = await anext(pieces)
+            _, opened = await anext(pieces)
             while not isinstance(opened, Opened):
-                opened = await anext(pieces)
+                _, opened = await anext(pieces)
         except BaseException:
             running.leave()
             raise
@@ -96,33 +97,33 @@ async def _gone(request: Request) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _last(running: Running) -> ChatReply:
-    async for piece in running:
-        if isinstance(piece, ChatReply):
-            return piece
-    raise RuntimeError("a reply ended without its whole")
+async def _all(running: Running) -> list[ChatReply]:
+    replies = {index: piece async for index, piece in running if isinstance(piece, ChatReply)}
+    return [replies[index] for index in range(running.count)]
 
 
 async def _told(running: Running, pieces: AsyncIterator[Any], events: Events, opened: Opened) -> AsyncIterator[bytes]:
     waiting: asyncio.Future[Any] | None = None
+    replies: dict[int, ChatReply] = {}
     try:
         yield events.begin(opened)
         said = time.monotonic()
-        while True:
+        while len(replies) < running.count:
             waiting = waiting or asyncio.ensure_future(anext(pieces))
             done, _ = await asyncio.wait((waiting,), timeout=PING_SECONDS)
             if not done:
                 yield events.ping()
                 continue
-            piece, waiting = waiting.result(), None
+            (index, piece), waiting = waiting.result(), None
             if isinstance(piece, Delta):
-                yield events.delta(piece)
+                yield events.delta(piece, index)
             elif isinstance(piece, Reading) and time.monotonic() - said >= READING_SECONDS:
                 said = time.monotonic()
                 yield f": read {piece.done} of {piece.total}\n\n".encode()
             elif isinstance(piece, ChatReply):
-                yield events.end(piece)
-                return
+                replies[index] = piece
+                yield events.end(piece, index)
+        yield events.close([replies[index] for index in range(running.count)])
     except Exception as error:  # the status is long sent: say it where the client looks
         yield events.fault(str(error))
     finally:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perilune.api.messages import call_json
-from perilune.api.openai import chat_options, completion, finish_of, logprobs_json, new_id, usage_of
+from perilune.api.openai import choices_of, completion, finish_of, logprobs_json, new_id, usage_of
 from perilune.api.streams import ChatReply, Said, Weighed
 from perilune.server.answers import Told, event
 from perilune.server.guard import error_body
@@ -22,24 +22,27 @@ class ChatEvents:
         wanted = body.get("stream_options")
         self.with_usage = isinstance(wanted, Mapping) and wanted.get("include_usage") is True
         self.with_logprobs = body.get("logprobs") is True
-        self.calls = 0
+        self.count = 1 if body.get("n") is None else body["n"]
+        self.calls = [0] * self.count
         self.head = {"id": new_id(), "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
 
     def begin(self, opened: Opened) -> bytes:
-        return self._chunk({"role": "assistant", "content": ""})
+        return b"".join(self._chunk(index, {"role": "assistant", "content": ""}) for index in range(self.count))
 
-    def delta(self, piece: Delta) -> bytes:
+    def delta(self, piece: Delta, index: int) -> bytes:
         if piece.call is not None:
-            self.calls += 1
-            return self._chunk({"tool_calls": [{"index": self.calls - 1, **call_json(piece.call)}]})
-        weighed = piece.weighed if isinstance(piece, Said) and self.with_logprobs else None
-        return self._chunk(
-            {"reasoning_content" if piece.kind == "reasoning" else "content": piece.text}, weighed=weighed
-        )
+            self.calls[index] += 1
+            return self._chunk(index, {"tool_calls": [{"index": self.calls[index] - 1, **call_json(piece.call)}]})
+        if isinstance(piece, Said):
+            return self._chunk(index, {"content": piece.text}, weighed=piece.weighed if self.with_logprobs else None)
+        return self._chunk(index, {"reasoning_content": piece.text})
 
-    def end(self, reply: ChatReply) -> bytes:
-        usage = event({**self.head, "choices": [], "usage": usage_of(reply)}) if self.with_usage else b""
-        return self._chunk({}, finish_of(reply)) + usage + b"data: [DONE]\n\n"
+    def end(self, reply: ChatReply, index: int) -> bytes:
+        return self._chunk(index, {}, finish_of(reply))
+
+    def close(self, replies: Sequence[ChatReply]) -> bytes:
+        usage = event({**self.head, "choices": [], "usage": usage_of(replies)}) if self.with_usage else b""
+        return usage + b"data: [DONE]\n\n"
 
     def ping(self) -> bytes:
         return b": waiting\n\n"
@@ -48,10 +51,10 @@ class ChatEvents:
         return event(error_body(told, "server_error")) + b"data: [DONE]\n\n"
 
     def _chunk(
-        self, delta: dict[str, Any], finish: str | None = None, weighed: Collection[Weighed] | None = None
+        self, index: int, delta: dict[str, Any], finish: str | None = None, weighed: Sequence[Weighed] | None = None
     ) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs_json(weighed), "finish_reason": finish}
+        choice = {"index": index, "delta": delta, "logprobs": logprobs_json(weighed), "finish_reason": finish}
         return event({**self.head, "choices": [choice]})
 
 
-CHAT = Told(chat_options, lambda reply, body, model: completion(reply, model), ChatEvents)
+CHAT = Told(choices_of, lambda replies, body, model: completion(replies, model), ChatEvents)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perilune.api.anthropic import call_input, message_of, message_options, new_id, stop_of, usage_of, use_block
@@ -32,7 +32,7 @@ class MessageEvents:
         }
         return _event("message_start", message=message) + self.ping()
 
-    def delta(self, piece: Delta) -> bytes:
+    def delta(self, piece: Delta, index: int = 0) -> bytes:
         if piece.call is not None:
             block = {**use_block(piece.call), "input": {}}
             filled = json.dumps(call_input(piece.call), ensure_ascii=False)
@@ -43,11 +43,14 @@ class MessageEvents:
             return told + self._fill({"type": "thinking_delta", "thinking": piece.text})
         return self._open("text", {"type": "text", "text": ""}) + self._fill({"type": "text_delta", "text": piece.text})
 
-    def end(self, reply: ChatReply) -> bytes:
+    def end(self, reply: ChatReply, index: int = 0) -> bytes:
         ended = {"stop_reason": stop_of(reply), "stop_sequence": None}
         return (
             self._close() + _event("message_delta", delta=ended, usage=usage_of(reply.usage)) + _event("message_stop")
         )
+
+    def close(self, replies: Sequence[ChatReply]) -> bytes:
+        return b""
 
     def ping(self) -> bytes:
         return _event("ping")
@@ -77,4 +80,6 @@ def _event(kind: str, **told: Any) -> bytes:
     return event({"type": kind, **told}, kind)
 
 
-MESSAGES = Told(message_options, lambda reply, body, model: message_of(reply, model), MessageEvents)
+MESSAGES = Told(
+    lambda body: [message_options(body)], lambda replies, body, model: message_of(replies[0], model), MessageEvents
+)

@@ -3,7 +3,7 @@ conversation, as those that ask for `store: false` do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perilune.api.responses import (
@@ -37,7 +37,7 @@ class ResponseEvents:
     def begin(self, opened: Opened) -> bytes:
         return b"".join(self._event(f"response.{kind}", response=self.response) for kind in ("created", "in_progress"))
 
-    def delta(self, piece: Delta) -> bytes:
+    def delta(self, piece: Delta, index: int = 0) -> bytes:
         if piece.call is not None:
             return self._done() + self._call(piece.call)
         told = b"" if piece.kind == self.kind else self._done() + self._added(piece.kind)
@@ -46,12 +46,15 @@ class ResponseEvents:
         logprobs = {} if piece.kind == "reasoning" else {"logprobs": []}
         return told + self._inside(f"response.{name}.delta", delta=piece.text, **logprobs)
 
-    def end(self, reply: ChatReply) -> bytes:
+    def end(self, reply: ChatReply, index: int = 0) -> bytes:
         told = self._done()
         if not self.output:
             told += self._added("content") + self._done()
         response = ended(self.response, reply, self.output)
         return told + self._event(f"response.{response['status']}", response=response)
+
+    def close(self, replies: Sequence[ChatReply]) -> bytes:
+        return b""
 
     def ping(self) -> bytes:
         return b": waiting\n\n"
@@ -105,4 +108,8 @@ class ResponseEvents:
         return event({"type": kind, "sequence_number": self.number - 1, **told}, kind)
 
 
-RESPONSES = Told(response_options, response_of, ResponseEvents)
+RESPONSES = Told(
+    lambda body: [response_options(body)],
+    lambda replies, body, model: response_of(replies[0], body, model),
+    ResponseEvents,
+)

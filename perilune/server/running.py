@@ -1,4 +1,4 @@
-"""A reply that runs in a thread while the event loop waits for its pieces; whoever stops waiting ends it.
+"""Replies that run in threads while the event loop waits for their pieces; whoever stops waiting ends them.
 
 The engine steps in the threads of those who follow a reply, all of them together as one batch. Nothing here knows HTTP.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -49,9 +49,10 @@ class Desk:
         self.most, self.open, self.on_reply = most, 0, on_reply
         self._threads = ThreadPoolExecutor(most, "reply")
 
-    def take(self, begin: Open, options: dict[str, Any]) -> Running:
-        """Must be called in the event loop. Raises BusyError where too many are open already."""
-        if self.open >= self.most:
+    def take(self, begin: Open, options: Sequence[dict[str, Any]]) -> Running:
+        """One reply for each of the options. Must be called in the event loop. Raises BusyError where too many are open
+        already."""
+        if self.open + len(options) > self.most:
             raise BusyError(f"{self.open} requests are open already; send this one again later")
         return Running(self, begin, options)
 
@@ -60,58 +61,61 @@ class Desk:
 
 
 class Running:
-    """One reply on its way. Iterating gives Opened, then how the prompt is read, deltas, and the whole reply last."""
+    """Replies to one request on their way. Iterating gives pieces with the place of their reply: Opened, then how the
+    prompt is read, deltas, and the whole reply last."""
 
-    def __init__(self, desk: Desk, begin: Open, options: dict[str, Any]):
-        self._desk, self._begin, self._options = desk, begin, options
+    def __init__(self, desk: Desk, begin: Open, options: Sequence[dict[str, Any]]):
+        self.count = len(options)
+        self._desk, self._begin = desk, begin
         self._loop = asyncio.get_running_loop()
-        self._pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
+        self._pieces: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
         self._leaving = threading.Event()
-        self._stream: ReplyStream | None = None
-        desk.open += 1
-        desk._threads.submit(self._run)
+        self._streams: list[ReplyStream] = []
+        desk.open += self.count
+        for index, own in enumerate(options):
+            desk._threads.submit(self._run, index, own)
 
-    async def __aiter__(self) -> AsyncIterator[Piece]:
-        while True:
-            piece = await self._pieces.get()
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
-            if isinstance(piece, ChatReply):
-                return
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Piece]]:
+        left = self.count
+        while left:
+            told = await self._pieces.get()
+            if isinstance(told, BaseException):
+                raise told
+            yield told
+            left -= isinstance(told[1], ChatReply)
 
     def leave(self) -> None:
-        """Ends the reply at once; its place in the engine is free."""
+        """Ends the replies at once; their places in the engine are free."""
         self._leaving.set()
-        if self._stream is not None:
-            self._stream.close()
+        for stream in tuple(self._streams):
+            stream.close()
 
-    def _run(self) -> None:
+    def _run(self, index: int, options: dict[str, Any]) -> None:
         began, first = time.monotonic(), None
         try:
             if self._leaving.is_set():
                 return
-            with self._begin(on_prefill=lambda done, total: self._put(Reading(done, total)), **self._options) as stream:
-                self._stream = stream
-                self._put(Opened(stream.usage.prompt_tokens))
+            with self._begin(on_prefill=lambda *done: self._put(index, Reading(*done)), **options) as stream:
+                self._streams.append(stream)
+                self._put(index, Opened(stream.usage.prompt_tokens))
                 for delta in stream:
                     first = time.monotonic() - began if first is None else first
-                    self._put(delta)
+                    self._put(index, delta)
                     if self._leaving.is_set():
                         break
                 else:
-                    self._put(stream.reply)
+                    self._put(index, stream.reply)
                 self._desk.on_reply(stream.reply, first, time.monotonic() - began)
         except BaseException as error:  # whoever waits for the reply gets it
-            self._put(error)
+            self._tell(self._pieces.put_nowait, error)
         finally:
             self._tell(self._left)
 
     def _left(self) -> None:
         self._desk.open -= 1
 
-    def _put(self, piece: Piece | BaseException) -> None:
-        self._tell(self._pieces.put_nowait, piece)
+    def _put(self, index: int, piece: Piece) -> None:
+        self._tell(self._pieces.put_nowait, (index, piece))
 
     def _tell(self, call: Callable[..., object], *given: Any) -> None:
         if not self._loop.is_closed():
