@@ -48,7 +48,7 @@ def response_options(body: Mapping[str, Any]) -> dict[str, Any]:
     refuse_unknown(body, KNOWN)
     for name in NOT_THERE:
         if body.get(name):
-            raise RequestError(f"{name} is not there yet: send the whole conversation as input")
+            raise RequestError(f"{name} is not there: send the whole conversation as input")
     options = {name: body[name] for name in SAMPLING if body.get(name) is not None}
     if "tool_choice" in options:
         options["tool_choice"] = _choice(options["tool_choice"])
@@ -116,14 +116,19 @@ def _function(tool: Mapping[str, Any], name: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, **said}}
 
 
-def _messages(given: Any) -> list[dict[str, Any]]:
-    """Items in a row that one reply consists of become its one message: reasoning, text and calls."""
+def input_items(given: Any) -> list[Any]:
+    """What a request says, as items; their own form is not looked at."""
     if isinstance(given, str):
-        return [{"role": "user", "content": given}]
+        return [{"type": "message", "role": "user", "content": given}]
     if not isinstance(given, list):
         raise MessageError("input must be a text or a list of items")
+    return given
+
+
+def _messages(given: Any) -> list[dict[str, Any]]:
+    """Items in a row that one reply consists of become its one message: reasoning, text and calls."""
     made: list[dict[str, Any]] = []
-    for i, item in enumerate(given):
+    for i, item in enumerate(input_items(given)):
         where = f"input[{i}]"
         if not isinstance(item, Mapping):
             raise MessageError(f"{where} must be an object")

@@ -46,9 +46,9 @@ class Told:
 
 
 class Answers:
-    """Answers requests with one model, under the name it is served by."""
+    """Answers requests with one model, under the name it is served by; `told` is the protocol of a request."""
 
-    def __init__(self, model: Model, name: str, desk: Desk, told: Told):
+    def __init__(self, model: Model, name: str, desk: Desk, told: Callable[[Request], Told]):
         self.model, self.name, self.desk, self.told = model, name, desk, told
 
     async def __call__(self, request: Request) -> Response:
@@ -58,10 +58,11 @@ class Answers:
             return no_such_model(str(named), self.name)
         if body.get("stream") not in (None, True, False):
             raise RequestError("stream must be true or false")
-        running = self.desk.take(self.model.stream, self.told.options(body))
+        told = self.told(request)
+        running = self.desk.take(self.model.stream, told.options(body))
         if body.get("stream"):
-            return await self._streamed(running, self.told.events(body, self.name))
-        return JSONResponse(self.told.whole(await self._whole(running, request), body, self.name))
+            return await self._streamed(running, told.events(body, self.name))
+        return JSONResponse(told.whole(await self._whole(running, request), body, self.name))
 
     async def _whole(self, running: Running, request: Request) -> list[ChatReply]:
         """The replies; a client that hangs up ends them."""

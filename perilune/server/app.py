@@ -31,6 +31,7 @@ from perilune.server.messages import MESSAGES
 from perilune.server.metrics import Metrics
 from perilune.server.responses import RESPONSES
 from perilune.server.running import MOST_TOGETHER, Desk
+from perilune.server.stored import Stored
 
 RETRY_SECONDS = 2
 LONGEST_REPLY = 32_768  # tokens, where a request names no limit
@@ -48,10 +49,10 @@ def make_app(
     kept: Kept | None = None,
 ) -> Starlette:
     """`name` is what clients call the model; `most` requests may be open at a time; without `kept` there are no files
-    and no batches."""
+    and no batches, and no response is kept."""
     metrics = Metrics(model)
     desk = Desk(most, metrics.told)
-    batches = Batches(model, kept) if kept else None
+    batches, stored = (Batches(model, kept), Stored(kept)) if kept else (None, None)
     model.longest_reply = LONGEST_REPLY
     listed = {
         "id": name,
@@ -61,7 +62,7 @@ def make_app(
         "context_length": model.context_length,
     }
 
-    def answers(told: Told) -> Callable[[Request], Awaitable[Response]]:
+    def answers(told: Callable[[Request], Told]) -> Callable[[Request], Awaitable[Response]]:
         return Answers(model, name, desk, told).__call__
 
     def tokens(options: dict[str, Any]) -> int:
@@ -108,14 +109,14 @@ def make_app(
         Route("/metrics", counts),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", one_model),
-        Route("/v1/chat/completions", answers(CHAT), methods=["POST"]),
-        Route("/v1/responses", answers(RESPONSES), methods=["POST"]),
-        Route("/v1/messages", answers(MESSAGES), methods=["POST"]),
+        Route("/v1/chat/completions", answers(lambda request: CHAT), methods=["POST"]),
+        Route("/v1/responses", answers(stored.told if stored else lambda request: RESPONSES), methods=["POST"]),
+        Route("/v1/messages", answers(lambda request: MESSAGES), methods=["POST"]),
         Route("/v1/messages/count_tokens", count, methods=["POST"]),
         Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),
     ]
-    if kept and batches:
-        routes += [*Files(kept).routes(), *batches.routes()]
+    if kept and batches and stored:
+        routes += [*Files(kept).routes(), *batches.routes(), *stored.routes()]
     guard = Middleware(Guard, keys=keys, origins=origins)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(metrics), lifespan=life)
 

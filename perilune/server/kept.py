@@ -1,4 +1,4 @@
-"""What clients asked the server to keep: files, and what is known of batches. It outlives the process.
+"""What clients asked the server to keep: files, responses, and what is known of batches. It outlives the process.
 
 A record is there once it has been acknowledged, whenever the process is killed: SQLite writes ahead and syncs, and the
 bytes of a file are synced before its record is made. Every record belongs to one key, and no other key sees it.
@@ -62,6 +62,7 @@ class Kept:
         except OSError as error:
             raise RequestError(f"{folder} cannot be used to keep files in: {error}") from None
         self._lock, self._adding = threading.RLock(), threading.Lock()
+        self._sizes: dict[str, int] = {}  # of kinds whose oldest leave; counted when first needed
         try:
             self._db = sqlite3.connect(folder / "kept.sqlite", check_same_thread=False, isolation_level=None)
             self._db.execute("pragma journal_mode = wal")
@@ -89,6 +90,26 @@ class Kept:
                 (kind, told["id"], owner, json.dumps(told)),
             )
 
+    def put_newest(self, kind: str, owner: str, told: dict[str, Any], most_bytes: int) -> None:
+        """A record with its `size` in bytes; the oldest of its kind, whoever's, leave until all take up to
+        `most_bytes`."""
+        record = {**told, "size": len(json.dumps(told))}
+        with self._lock:
+            if kind not in self._sizes:
+                self._sizes[kind] = sum(one["size"] for _, one in self.everyones(kind))
+            if record["size"] > most_bytes:
+                return
+            while self._sizes[kind] + record["size"] > most_bytes or self._count(kind) >= MOST_RECORDS:
+                query = "select place, told from records where kind = ? order by place limit 1"
+                place, oldest = self._db.execute(query, (kind,)).fetchone()
+                self._db.execute("delete from records where place = ?", (place,))
+                self._sizes[kind] -= json.loads(oldest)["size"]
+            self.put(kind, owner, record)
+            self._sizes[kind] += record["size"]
+
+    def _count(self, kind: str) -> int:
+        return self._db.execute("select count(*) from records where kind = ?", (kind,)).fetchone()[0]
+
     def get(self, kind: str, owner: str, name: str) -> dict[str, Any] | None:
         with self._lock:
             query = "select told from records where kind = ? and owner = ? and id = ?"
@@ -115,6 +136,7 @@ class Kept:
         with self._lock:
             query = "delete from records where kind = ? and owner = ? and id = ?"
             gone = self._db.execute(query, (kind, owner, name)).rowcount > 0
+            self._sizes.pop(kind, None)
         if gone and kind == "file":
             self.path(name).unlink(missing_ok=True)
         return gone

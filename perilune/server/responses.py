@@ -3,7 +3,7 @@ conversation, as those that ask for `store: false` do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perilune.api.responses import (
@@ -23,12 +23,15 @@ from perilune.server.running import Opened
 from perilune.text.calls import ToolCall
 from perilune.text.reply import Delta
 
+Keep = Callable[[dict[str, Any]], dict[str, Any]]
+
 
 class ResponseEvents:
-    """Items, each added, filled and done before the next one begins; every event is numbered."""
+    """Items, each added, filled and done before the next one begins; every event is numbered. `keep` takes the response
+    once it is whole, and gives it back as it is to be told."""
 
-    def __init__(self, body: Mapping[str, Any], model: str):
-        self.body = body
+    def __init__(self, body: Mapping[str, Any], model: str, keep: Keep = lambda response: response):
+        self.body, self.keep = body, keep
         self.response = begun(body, model)
         self.number = 0
         self.output: list[dict[str, Any]] = []
@@ -50,7 +53,7 @@ class ResponseEvents:
         told = self._done()
         if not self.output:
             told += self._added("content") + self._done()
-        response = ended(self.response, reply, self.output)
+        response = self.keep(ended(self.response, reply, self.output))
         return told + self._event(f"response.{response['status']}", response=response)
 
     def close(self, replies: Sequence[ChatReply]) -> bytes:
