@@ -27,8 +27,11 @@ def serve(
     most: Annotated[int, typer.Option("--most", min=1, max=1024, help="Requests that may be open at a time.")] = 64,
     state: Annotated[
         Path | None,
-        typer.Option("--state", help="Where files and batches are kept (default: the user's state folder)."),
+        typer.Option("--state", help="Where files, responses and batches are kept (default: the user's state folder)."),
     ] = None,
+    strict_k2: Annotated[
+        bool, typer.Option("--strict-k2", help="Refuse chats that K2's hosted service would refuse.")
+    ] = False,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
@@ -50,5 +53,6 @@ def serve(
     opt.tell_speed(opened, backbone)
     served = name or (Path(model).name if "/" in model else model)
     kept = Kept(state or state_folder(f"{served}-{port}"))
-    app = make_app(opened, served, keys=keys, origins=tuple(allow_origin or ()), most=most, kept=kept)
+    asked = {"keys": keys, "origins": tuple(allow_origin or ()), "most": most, "kept": kept, "strict_k2": strict_k2}
+    app = make_app(opened, served, **asked)
     run(app, host, port, lambda at: typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True))

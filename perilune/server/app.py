@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -32,6 +33,7 @@ from perilune.server.metrics import Metrics
 from perilune.server.responses import RESPONSES
 from perilune.server.running import MOST_TOGETHER, Desk
 from perilune.server.stored import Stored
+from perilune.server.strict import strict_choices
 
 RETRY_SECONDS = 2
 LONGEST_REPLY = 32_768  # tokens, where a request names no limit
@@ -47,20 +49,16 @@ def make_app(
     origins: tuple[str, ...] = (),
     most: int = MOST_TOGETHER,
     kept: Kept | None = None,
+    strict_k2: bool = False,
 ) -> Starlette:
     """`name` is what clients call the model; `most` requests may be open at a time; without `kept` there are no files
-    and no batches, and no response is kept."""
+    and no batches, and no response is kept; `strict_k2` refuses chats that
+    K2's hosted service refuses."""
     metrics = Metrics(model)
     desk = Desk(most, metrics.told)
     batches, stored = (Batches(model, kept), Stored(kept)) if kept else (None, None)
     model.longest_reply = LONGEST_REPLY
-    listed = {
-        "id": name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "perilune",
-        "context_length": model.context_length,
-    }
+    chat = replace(CHAT, options=strict_choices) if strict_k2 else CHAT
 
     def answers(told: Callable[[Request], Told]) -> Callable[[Request], Awaitable[Response]]:
         return Answers(model, name, desk, told).__call__
@@ -70,22 +68,6 @@ def make_app(
         chosen = {name: options[name] for name in names if name in options}
         tools = None if options.get("tool_choice") == "none" else options["tools"]
         return len(model.render(options["messages"], tools, **chosen).ids)
-
-    async def health(request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def counts(request: Request) -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
-
-    async def version(request: Request) -> Response:
-        return JSONResponse({"version": perilune.__version__})
-
-    async def models(request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [listed]})
-
-    async def one_model(request: Request) -> Response:
-        asked = request.path_params["name"]
-        return JSONResponse(listed) if asked == name else no_such_model(asked, name)
 
     async def estimate(request: Request) -> Response:
         return JSONResponse({"data": {"total_tokens": tokens(chat_options(await read_json(request)))}})
@@ -103,13 +85,8 @@ def make_app(
         desk.close()
 
     routes = [
-        Route("/health", health),
-        Route("/ready", health),
-        Route("/version", version),
-        Route("/metrics", counts),
-        Route("/v1/models", models),
-        Route("/v1/models/{name:path}", one_model),
-        Route("/v1/chat/completions", answers(lambda request: CHAT), methods=["POST"]),
+        *_about(model, name, metrics),
+        Route("/v1/chat/completions", answers(lambda request: chat), methods=["POST"]),
         Route("/v1/responses", answers(stored.told if stored else lambda request: RESPONSES), methods=["POST"]),
         Route("/v1/messages", answers(lambda request: MESSAGES), methods=["POST"]),
         Route("/v1/messages/count_tokens", count, methods=["POST"]),
@@ -119,6 +96,42 @@ def make_app(
         routes += [*Files(kept).routes(), *batches.routes(), *stored.routes()]
     guard = Middleware(Guard, keys=keys, origins=origins)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(metrics), lifespan=life)
+
+
+def _about(model: Model, name: str, metrics: Metrics) -> list[Route]:
+    """What the server says about itself and its model."""
+    listed = {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "perilune",
+        "context_length": model.context_length,
+    }
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def counts(request: Request) -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def version(request: Request) -> Response:
+        return JSONResponse({"version": perilune.__version__})
+
+    async def models(request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [listed]})
+
+    async def one_model(request: Request) -> Response:
+        asked = request.path_params["name"]
+        return JSONResponse(listed) if asked == name else no_such_model(asked, name)
+
+    return [
+        Route("/health", health),
+        Route("/ready", health),
+        Route("/version", version),
+        Route("/metrics", counts),
+        Route("/v1/models", models),
+        Route("/v1/models/{name:path}", one_model),
+    ]
 
 
 def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
