@@ -32,6 +32,15 @@ def test_a_longer_prompt_takes_the_whole_state():
     assert len(cache) == 0
 
 
+def test_what_is_kept_under_one_salt_is_not_there_under_another():
+    cache, ids = PrefixCache(), list(range(20))
+    cache.put(ids, state_of(ids), "a")
+    assert cache.take([*ids, 99], "b") is None and cache.take([*ids, 99]) is None
+    cache.put(ids, state_of(ids), "b")
+    assert len(cache) == 2
+    assert cache.take([*ids, 99], "a") is not None and cache.take([*ids, 99], "b") is not None
+
+
 def test_the_last_prompt_token_is_always_computed():
     cache = PrefixCache()
     ids = list(range(20))

@@ -272,6 +272,20 @@ def test_operators_see_what_was_done(model, tmp_path, monkeypatch):
         assert found["perilune:num_requests_running"] == found["perilune:num_requests_waiting"] == 0
 
 
+def test_keys_share_no_cached_prompts(model):
+    asked, keys = (
+        body(messages=[{"role": "user", "content": "a long secret " * 9}], max_tokens=2),
+        ("key-one-1", "key-two-2"),
+    )
+    with served(model, keys=keys) as at:
+        cached = []
+        for key in (keys[0], keys[1], keys[0]):
+            headers = {"authorization": f"Bearer {key}"}
+            answer = httpx.post(at + "/v1/chat/completions", json=asked, headers=headers, timeout=60)
+            cached.append(answer.json()["usage"]["cached_tokens"])
+    assert cached[0] == cached[1] < cached[2]
+
+
 def test_keys_are_asked_for(model, tmp_path):
     (tmp_path / "keys").write_text("# two of them\nfirst-key-1\n\nsecond-key-2\n")
     keys = read_keys(None, tmp_path / "keys")

@@ -135,9 +135,10 @@ def run_batch(
     together: int,
     on_done: OnDone | None = None,
     stop: threading.Event | None = None,
+    cache_salt: str = "",
 ) -> BatchResult:
     """Answers every line that `out` does not answer yet, `together` at a time. Ctrl-C, or `stop`, writes nothing
-    half."""
+    half. `cache_salt` as in Model.stream."""
     if not 1 <= together <= model.engine.scheduler.max_batch:
         raise RequestError(f"together must be from 1 to {model.engine.scheduler.max_batch}, got {together}")
     try:
@@ -153,7 +154,7 @@ def run_batch(
         try:
             while True:
                 while len(running) < together and (line := next(waiting, None)):
-                    running[team.submit(_answer, model, line, stopping)] = line
+                    running[team.submit(_answer, model, line, stopping, cache_salt)] = line
                 if not running:
                     return result
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -167,9 +168,9 @@ def run_batch(
             stopping.set()
 
 
-def _answer(model: Model, line: Line, stopping: threading.Event) -> list[ChatReply]:
+def _answer(model: Model, line: Line, stopping: threading.Event, salt: str) -> list[ChatReply]:
     with ExitStack() as opened:
-        streams = [opened.enter_context(model.stream(**options)) for options in choices_of(line.body)]
+        streams = [opened.enter_context(model.stream(**options, cache_salt=salt)) for options in choices_of(line.body)]
         for stream in streams:  # reading one steps the engine for all of them
             for _ in stream:
                 if stopping.is_set():

@@ -187,6 +187,7 @@ class Model:
         parallel_tool_calls: bool = True,
         response_format: Mapping[str, Any] | None = None,
         structured_outputs: Mapping[str, Any] | None = None,
+        cache_salt: str = "",
         on_prefill: OnPrefill | None = None,
         **sampling: Any,
     ) -> ReplyStream:
@@ -195,7 +196,8 @@ class Model:
         `tool_choice` is "auto", "none", "required" or OpenAI's object that names a function; `response_format` is
         OpenAI's, `structured_outputs` one of {"json", "json_object", "regex", "choice", "grammar"} as vLLM has it. Both
         hold for the answer, after the reasoning. `on_prefill(done, total)` reports how much of the prompt has been
-        read. Stop strings are matched in the answer, not in the reasoning before it.
+        read. Stop strings are matched in the answer, not in the reasoning before it. What is kept of a prompt is only
+        reused under the same `cache_salt`.
         """
         thinks = thinking and not continue_final_message
         shape = shape_of(
@@ -222,7 +224,8 @@ class Model:
             thinking=thinks,
             calls_before=count_calls(messages),
         )
-        request = self._request(rendered.ids, sampling, None if shape is None else self._grammar(shape))
+        grammar = None if shape is None else self._grammar(shape)
+        request = replace(self._request(rendered.ids, sampling, grammar), cache_salt=cache_salt)
         return ReplyStream(self.engine, request, parser, on_prefill)
 
     def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:

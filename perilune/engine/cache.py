@@ -1,6 +1,7 @@
 """Prefix reuse: states of finished sequences, kept for the next prompt that begins with the same ids.
 
-A conversation's next turn begins with what the last one left, so most of its prefill is already done.
+A conversation's next turn begins with what the last one left, so most of its prefill is already done. A state is only
+reused under the salt it was kept under: from how fast an answer comes nobody learns what others have asked.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ MIN_REUSED_TOKENS = 8  # below this, copying a state is not worth disturbing the
 class _Entry:
     ids: np.ndarray
     state: SequenceState
+    salt: str
 
 
 class PrefixCache:
@@ -38,13 +40,13 @@ class PrefixCache:
     def nbytes(self) -> int:
         return sum(entry.state.nbytes for entry in self._entries)
 
-    def take(self, prompt_ids: Seq[int]) -> SequenceState | None:
+    def take(self, prompt_ids: Seq[int], salt: str = "") -> SequenceState | None:
         """A state holding the longest known prefix of the prompt, owned by the caller from then on, or None.
 
         The last prompt token is never taken from the cache: its logits give the first new token.
         """
         wanted = np.asarray(prompt_ids[:-1], np.int64)
-        shared = [_usable(entry, common_prefix(entry.ids, wanted)) for entry in self._entries]
+        shared = [_usable(e, common_prefix(e.ids, wanted)) if e.salt == salt else 0 for e in self._entries]
         longest = max(shared, default=0)
         if longest < MIN_REUSED_TOKENS:
             return None
@@ -56,7 +58,7 @@ class PrefixCache:
         self._entries.append(entry)
         return entry.state.fork(longest)
 
-    def put(self, ids: Seq[int], state: SequenceState) -> None:
+    def put(self, ids: Seq[int], state: SequenceState, salt: str = "") -> None:
         """Keeps a state that holds exactly `ids`; the cache owns it from here on."""
         known = np.asarray(ids, np.int64)
         if known.size != state.length:
@@ -65,11 +67,11 @@ class PrefixCache:
             return
         # Of two states where one begins with the other, the longer answers everything the shorter could, if it can
         # go back; a recurrent one cannot.
-        if any(_answers(entry.ids, entry.state, known) for entry in self._entries):
+        if any(entry.salt == salt and _answers(entry.ids, entry.state, known) for entry in self._entries):
             return
-        self._entries = [e for e in self._entries if not _answers(known, state, e.ids)]
+        self._entries = [e for e in self._entries if e.salt != salt or not _answers(known, state, e.ids)]
         state.shrink()
-        self._entries.append(_Entry(known, state))
+        self._entries.append(_Entry(known, state, salt))
         while len(self._entries) > self.max_entries or self.nbytes > self.max_bytes:
             self._entries.pop(0)
 

@@ -85,7 +85,7 @@ class Request:
     """A prompt as ids, how to continue it, and the ids that end the reply.
 
     `pages` are what the model has read before, `read_tokens` of it, where it has a chunk memory. `grammar` is what the
-    reply is held to.
+    reply is held to. What is kept of a request is reused by those of the same `cache_salt` only.
     """
 
     prompt_ids: tuple[int, ...]
@@ -94,6 +94,7 @@ class Request:
     pages: StoredPages | None = None
     read_tokens: int = 0
     grammar: Grammar | None = None
+    cache_salt: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt_ids", token_ids(self.prompt_ids, "prompt_ids"))

@@ -59,7 +59,9 @@ class Answers:
         if body.get("stream") not in (None, True, False):
             raise RequestError("stream must be true or false")
         told = self.told(request)
-        running = self.desk.take(self.model.stream, told.options(body))
+        # Keys share no cached prompts: how fast an answer comes would tell what others have asked.
+        own = {"cache_salt": request.state.owner}
+        running = self.desk.take(self.model.stream, [options | own for options in told.options(body)])
         if body.get("stream"):
             return await self._streamed(running, told.events(body, self.name))
         return JSONResponse(told.whole(await self._whole(running, request), body, self.name))

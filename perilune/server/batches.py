@@ -147,7 +147,8 @@ class Batches:
                     self.kept.put("batch", owner, {**batch, "request_counts": _counts(total, done, 0)})
 
         if batch["status"] == "in_progress" and not self._closing.is_set():
-            run_batch(self.model, lines, out, together=TOGETHER, on_done=on_done, stop=self._stop)
+            options = {"together": TOGETHER, "on_done": on_done, "stop": self._stop, "cache_salt": owner}
+            run_batch(self.model, lines, out, **options)
         if not self._closing.is_set():
             self._end(owner, batch["id"], out)
 
