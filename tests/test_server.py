@@ -352,6 +352,34 @@ def test_too_many_are_told_to_come_back(model, monkeypatch):
         until(lambda: httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 200)
 
 
+def test_one_key_cannot_take_every_place(model, monkeypatch):
+    entered, held = threading.Event(), threading.Event()
+    real = model.stream
+
+    def slow(*given, **options):
+        if not entered.is_set():
+            entered.set()
+            held.wait(20)
+        return real(*given, **options)
+
+    def post(key, **fields):
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.post(at + "/v1/chat/completions", json=body(**fields), headers=headers, timeout=60)
+
+    monkeypatch.setattr(model, "stream", slow)
+    with served(model, keys=("key-one-1", "key-two-2"), most=3, most_of_key=1) as at, ThreadPoolExecutor(1) as team:
+        first = team.submit(post, "key-one-1")
+        try:
+            assert entered.wait(20)
+            busy = post("key-one-1")
+            assert busy.status_code == 429 and "1 requests of this key are open" in busy.json()["error"]["message"]
+            assert post("key-two-2").status_code == 200
+            assert "writes 1 at a time" in post("key-two-2", n=2).json()["error"]["message"]
+        finally:
+            held.set()
+        assert first.result().status_code == 200
+
+
 def test_a_fault_of_ours_is_one_answer_and_the_server_lives(model, monkeypatch):
     def broken(*given, **options):
         raise ZeroDivisionError("secret detail")

@@ -25,6 +25,9 @@ def serve(
         list[str] | None, typer.Option("--allow-origin", help="Pages of this site may call, such as https://a.example.")
     ] = None,
     most: Annotated[int, typer.Option("--most", min=1, max=1024, help="Requests that may be open at a time.")] = 64,
+    most_of_key: Annotated[
+        int | None, typer.Option("--most-of-key", min=1, help="Requests of one key that may be open at a time.")
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option("--state", help="Where files, responses and batches are kept (default: the user's state folder)."),
@@ -53,6 +56,6 @@ def serve(
     opt.tell_speed(opened, backbone)
     served = name or (Path(model).name if "/" in model else model)
     kept = Kept(state or state_folder(f"{served}-{port}"))
-    asked = {"keys": keys, "origins": tuple(allow_origin or ()), "most": most, "kept": kept, "strict_k2": strict_k2}
-    app = make_app(opened, served, **asked)
+    asked = {"keys": keys, "origins": tuple(allow_origin or ()), "kept": kept, "strict_k2": strict_k2}
+    app = make_app(opened, served, most=most, most_of_key=most_of_key, **asked)
     run(app, host, port, lambda at: typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True))

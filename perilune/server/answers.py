@@ -60,8 +60,9 @@ class Answers:
             raise RequestError("stream must be true or false")
         told = self.told(request)
         # Keys share no cached prompts: how fast an answer comes would tell what others have asked.
-        own = {"cache_salt": request.state.owner}
-        running = self.desk.take(self.model.stream, [options | own for options in told.options(body)])
+        owner = request.state.owner
+        options = [own | {"cache_salt": owner} for own in told.options(body)]
+        running = self.desk.take(self.model.stream, options, owner)
         if body.get("stream"):
             return await self._streamed(running, told.events(body, self.name))
         return JSONResponse(told.whole(await self._whole(running, request), body, self.name))

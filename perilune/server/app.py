@@ -48,14 +48,17 @@ def make_app(
     keys: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
     most: int = MOST_TOGETHER,
+    most_of_key: int | None = None,
     kept: Kept | None = None,
     strict_k2: bool = False,
 ) -> Starlette:
-    """`name` is what clients call the model; `most` requests may be open at a time; without `kept` there are no files
-    and no batches, and no response is kept; `strict_k2` refuses chats that
-    K2's hosted service refuses."""
+    """`name` is what clients call the model; `most` requests may be open at a time, `most_of_key` of one key.
+
+    Without `kept` there are no files and no batches, and no response is kept. `strict_k2` refuses chats that K2's
+    hosted service refuses.
+    """
     metrics = Metrics(model)
-    desk = Desk(most, metrics.told)
+    desk = Desk(most, metrics.told, most_of_key)
     batches, stored = (Batches(model, kept), Stored(kept)) if kept else (None, None)
     model.longest_reply = LONGEST_REPLY
     chat = replace(CHAT, options=strict_choices) if strict_k2 else CHAT

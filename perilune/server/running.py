@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 from perilune.api.streams import ChatReply, ReplyStream
 from perilune.engine.scheduler import BusyError
+from perilune.errors import RequestError
 from perilune.text.reply import Delta
 
 MOST_TOGETHER = 64  # requests that are answered or wait for their turn; more are told to come back
@@ -41,20 +43,32 @@ OnReply = Callable[[ChatReply, float | None, float], None]
 
 
 class Desk:
-    """Takes requests and answers them in threads, so many at a time."""
+    """Takes requests and answers them in threads: so many at a time, and so many of one owner."""
 
-    def __init__(self, most: int = MOST_TOGETHER, on_reply: OnReply = lambda reply, first, seconds: None):
+    def __init__(
+        self,
+        most: int = MOST_TOGETHER,
+        on_reply: OnReply = lambda reply, first, seconds: None,
+        most_of_one: int | None = None,
+    ):
         """`on_reply` hears of every reply that has ended: seconds until its first piece (None: no piece came), and in
         all."""
-        self.most, self.open, self.on_reply = most, 0, on_reply
+        self.most, self.most_of_one, self.on_reply = most, most_of_one or most, on_reply
+        self.open: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(most, "reply")
 
-    def take(self, begin: Open, options: Sequence[dict[str, Any]]) -> Running:
+    def take(self, begin: Open, options: Sequence[dict[str, Any]], owner: str = "") -> Running:
         """One reply for each of the options. Must be called in the event loop. Raises BusyError where too many are open
         already."""
-        if self.open + len(options) > self.most:
-            raise BusyError(f"{self.open} requests are open already; send this one again later")
-        return Running(self, begin, options)
+        more, limit = len(options), min(self.most, self.most_of_one)
+        if more > limit:
+            raise RequestError(f"{more} answers are asked for, and this server writes {limit} at a time")
+        if self.open.total() + more > self.most:
+            raise BusyError(f"{self.open.total()} requests are open already; send this one again later")
+        if self.open[owner] + more > self.most_of_one:
+            told = f"{self.open[owner]} requests of this key are open, of {self.most_of_one} that may be"
+            raise BusyError(f"{told}; send this one again later")
+        return Running(self, begin, options, owner)
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -64,14 +78,14 @@ class Running:
     """Replies to one request on their way. Iterating gives pieces with the place of their reply: Opened, then how the
     prompt is read, deltas, and the whole reply last."""
 
-    def __init__(self, desk: Desk, begin: Open, options: Sequence[dict[str, Any]]):
+    def __init__(self, desk: Desk, begin: Open, options: Sequence[dict[str, Any]], owner: str):
         self.count = len(options)
-        self._desk, self._begin = desk, begin
+        self._desk, self._begin, self._owner = desk, begin, owner
         self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
         self._leaving = threading.Event()
         self._streams: list[ReplyStream] = []
-        desk.open += self.count
+        desk.open[owner] += self.count
         for index, own in enumerate(options):
             desk._threads.submit(self._run, index, own)
 
@@ -112,7 +126,10 @@ class Running:
             self._tell(self._left)
 
     def _left(self) -> None:
-        self._desk.open -= 1
+        open_now = self._desk.open
+        open_now[self._owner] -= 1
+        if not open_now[self._owner]:
+            del open_now[self._owner]
 
     def _put(self, index: int, piece: Piece) -> None:
         self._tell(self._pieces.put_nowait, (index, piece))
