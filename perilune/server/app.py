@@ -30,6 +30,7 @@ from perilune.server.guard import Guard, TooLarge, error_body, no_such_model, re
 from perilune.server.kept import FullError, Kept
 from perilune.server.messages import MESSAGES
 from perilune.server.metrics import Metrics
+from perilune.server.openapi import description
 from perilune.server.responses import RESPONSES
 from perilune.server.running import MOST_TOGETHER, Desk
 from perilune.server.stored import Stored
@@ -97,6 +98,7 @@ def make_app(
     ]
     if kept and batches and stored:
         routes += [*Files(kept).routes(), *batches.routes(), *stored.routes()]
+    routes.append(_described(routes))
     guard = Middleware(Guard, keys=keys, origins=origins)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(metrics), lifespan=life)
 
@@ -135,6 +137,15 @@ def _about(model: Model, name: str, metrics: Metrics) -> list[Route]:
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", one_model),
     ]
+
+
+def _described(routes: list[Route]) -> Route:
+    told = description({"/openapi.json", *(route.path.replace(":path", "") for route in routes)})
+
+    async def described(request: Request) -> Response:
+        return JSONResponse(told)
+
+    return Route("/openapi.json", described)
 
 
 def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
