@@ -256,6 +256,8 @@ def test_operators_see_what_was_done(model, tmp_path, monkeypatch):
     with served(model) as at:
         assert httpx.post(at + "/v1/chat/completions", json=body(), timeout=60).status_code == 200
         assert httpx.post(at + "/v1/chat/completions", json=body(n=0), timeout=60).status_code == 400
+        assert httpx.post(at + "/v1/chat/completions", json=body(model="gpt"), timeout=60).status_code == 404
+        assert httpx.get(at + "/health", headers={"host": "evil.example"}).status_code == 403
 
         def seen():
             lines = httpx.get(at + "/metrics").text.splitlines()
@@ -266,7 +268,8 @@ def test_operators_see_what_was_done(model, tmp_path, monkeypatch):
         usage = model.chat(ASKED, max_tokens=8, temperature=0).usage
         assert found["perilune:prompt_tokens_total"] == usage.prompt_tokens
         assert found["perilune:generation_tokens_total"] == usage.completion_tokens
-        assert found['perilune:request_refused_total{status="400"}'] == 1
+        for status in (400, 403, 404):
+            assert found[f'perilune:request_refused_total{{status="{status}"}}'] == 1
         (tmp_path / "intel-rapl:0" / "energy_uj").write_text("3000005\n")
         assert seen()["perilune:energy_joules_total"] == 3.0
         assert found["perilune:num_requests_running"] == found["perilune:num_requests_waiting"] == 0

@@ -99,7 +99,7 @@ def make_app(
     if kept and batches and stored:
         routes += [*Files(kept).routes(), *batches.routes(), *stored.routes()]
     routes.append(_described(routes))
-    guard = Middleware(Guard, keys=keys, origins=origins)
+    guard = Middleware(Guard, keys=keys, origins=origins, on_refused=metrics.refused)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(metrics), lifespan=life)
 
 
@@ -150,7 +150,6 @@ def _described(routes: list[Route]) -> Route:
 
 def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
     def refuse(status: int, told: str, kind: str, code: str | None = None) -> JSONResponse:
-        metrics.refused(status)
         return JSONResponse(error_body(told, kind, code), status)
 
     async def ours(request: Request, error: PeriluneError) -> Response:
@@ -174,6 +173,7 @@ def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
 
     async def fault(request: Request, error: Exception) -> Response:
         logger.exception("a fault of the server's own at %s", request.url.path)
+        metrics.refused(500)  # told outside of the guard
         return refuse(500, "a fault of the server's own; its log says more", "server_error")
 
     return {PeriluneError: ours, TooLarge: too_large, 404: missing, 405: missing, Exception: fault}

@@ -7,12 +7,13 @@ import ipaddress
 import json
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perilune.errors import RequestError
 from perilune.fields import finite
@@ -75,19 +76,32 @@ class Guard:
     """Stands before all routes. Without keys only this machine's own names are answered, so that no web page can reach
     the server under a name of its own (DNS rebinding); pages of other sites are refused with keys, too."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...], origins: tuple[str, ...] = ()):
-        self.app, self.origins = app, origins
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: tuple[str, ...],
+        origins: tuple[str, ...] = (),
+        on_refused: Callable[[int], None] = lambda status: None,
+    ):
+        """`on_refused` hears of the status of every answer that is an error, but for faults of the server's own."""
+        self.app, self.origins, self.on_refused = app, origins, on_refused
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                self.on_refused(message["status"])
+            await send(message)
+
         request = Request(scope)
         key = self._key_of(request)
         refused = self._refusal(request, key is not None)
         request.state.owner = owner_of(key)
-        await (refused(scope, receive, send) if refused else self.app(scope, receive, send))
+        await (refused(scope, receive, watched) if refused else self.app(scope, receive, watched))
 
     def _refusal(self, request: Request, known: bool) -> JSONResponse | None:
         host = request.headers.get("host", "")
