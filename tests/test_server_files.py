@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 
 import httpx
 import openai
@@ -197,27 +199,62 @@ def test_bytes_without_a_record_are_swept(tmp_path):
 
 
 def started(directory, state):
-    words = [sys.executable, "-m", "perilune", "serve", "--model", str(directory), "--port", "0", "--state", str(state)]
+    words = [
+        sys.executable,
+        "-m",
+        "perilune",
+        "serve",
+        "--model",
+        str(directory),
+        "--port",
+        "0",
+        "--name",
+        "m",
+        "--state",
+        str(state),
+    ]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     address = re.search(r"http://\S+/v1", process.stderr.readline())
     assert address, "the server did not start"
     return process, address.group()
 
 
+KILLS = 4
+
+
+def busy(client, uploads, responses):
+    """Uploads and asks until the server is gone; what was acknowledged is written down."""
+    rng = random.Random(len(uploads))
+    with suppress(openai.APIConnectionError, openai.APITimeoutError):
+        while True:
+            data = rng.randbytes(rng.randrange(1, 300_000))
+            uploads[client.files.create(file=("x", data), purpose="user_data").id] = data
+            before = next(reversed(responses)) if len(responses) % 2 else None
+            made = client.responses.create(model="m", input="hi", max_output_tokens=3, previous_response_id=before)
+            responses[made.id] = made.output_text
+
+
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed(directory, model, tmp_path):
-    rng, count = random.Random(1), 40
+    """A batch that runs, files and responses that are being kept, killed at random moments."""
+    rng, count, uploads, responses = random.Random(1), 40, {}, {}
     process, address = started(directory, tmp_path)
     client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
     source = client.files.create(file=("in.jsonl", lines_of(*map(request, range(count)))), purpose="batch")
     batch = client.batches.create(input_file_id=source.id, endpoint="/v1/chat/completions", completion_window="24h")
-    for _ in range(4):
+    for _ in range(KILLS):
+        worker = threading.Thread(target=busy, args=(client, uploads, responses))
+        worker.start()
         time.sleep(rng.random())
         process.send_signal(signal.SIGKILL)
         process.wait()
+        worker.join()
+        client.close()
         process.stderr.close()
         process, address = started(directory, tmp_path)
         client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
         assert client.files.retrieve(source.id).bytes == source.bytes
+        assert all(client.files.content(name).read() == data for name, data in list(uploads.items())[-9:])
+        assert all(client.responses.retrieve(name).output_text == text for name, text in list(responses.items())[-9:])
     done = ended(client, batch)
     assert (done.status, done.request_counts.completed) == ("completed", count)
     answers = [json.loads(line) for line in client.files.content(done.output_file_id).text.splitlines()]
@@ -225,7 +262,8 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed(directory, mode
     for i in range(0, count, 7):
         wanted = model.chat([{"role": "user", "content": f"number {i}"}], max_tokens=6, temperature=0)
         assert said[f"r{i}"] == wanted.content
-    assert len(answers) == count
+    assert len(answers) == count and len(uploads) > KILLS and len(responses) > KILLS
+    client.close()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) in (0, -signal.SIGTERM)
     process.stderr.close()
