@@ -31,6 +31,7 @@ MEMORY_SIZES = [
     "taps",
     "copy_dim",
     "look_width",
+    "look_heads",
     "renew",
 ]
 
@@ -113,6 +114,7 @@ class LinearAttentionConfig:
 # see (so many back, after it where negative), and up to which length runs of equal tokens are told apart.
 LOOK_WINDOWS = 7
 LOOK_NEAR, LOOK_FAR = (1, 0, -1, -2), (2, 1, 0, -1, -2)
+LOOK_HEAD_DIM = 32
 LONGEST_RUN = 6
 TOLD_AFTER = (1, 2, 3)  # runs of such lengths tell: chance repeats single tokens, and a value may be no longer than one
 
@@ -140,6 +142,7 @@ class MemoryConfig:
     taps: int = 3
     copy_dim: int = 64
     look_width: int = 192
+    look_heads: int = 4
     renew: int = 64
     answer_token_id: int | None = None
 

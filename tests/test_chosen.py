@@ -16,16 +16,17 @@ def test_gathered_chunks_read_like_all_chunks_with_the_others_hidden(top_k):
     torch.manual_seed(2)
     model = memory_transformer()
     layer, look = model.upper[0].self_attn, model.second_look
-    look.out_proj.weight.data.normal_(0, 0.1)
-    look.point_proj.weight.data.normal_(0, 0.1)
-    look.begin_proj.weight.data.normal_(0, 0.1)
+    for part in (look.out_proj, look.point_proj, look.begin_proj, look.layer.neighbours.o_proj, look.layer.down_proj):
+        part.weight.data.normal_(0, 0.1)
+    look.layer.question.o_proj.weight.data.normal_(0, 0.1)
     pages, scores = random_pages(chunks=9, filled=140), torch.rand(2, 9)
     x = torch.randn(2, 6, model.config.hidden_size)
     cos, sin = (table[:6] for table in model.rotary.up_to(6))
     times = torch.arange(6).expand(2, -1)
     ids = torch.randint(0, 500, (2, 9))
     ids[:, :6] = pages.ids_CS[4, 3:9]
-    question = Question.of(random_queries(), ids, torch.tensor([8, 5]), 32)
+    latents = torch.randn(2, 9, pages.latents_CSL.shape[-1])
+    question = Question.of(random_queries(), latents, ids, torch.tensor([8, 5]), 32)
     results, begins = [], []
     for make in (choose_dense, choose):
         score = scores.clone().requires_grad_()
@@ -35,6 +36,7 @@ def test_gathered_chunks_read_like_all_chunks_with_the_others_hidden(top_k):
         begins.append(chosen.begin_BM[chosen.begin_BM > 0].detach())
         out = layer.read(x, cos, sin, None, [(chosen, times)])
         learned = (score, latents, layer.chunk_scale, look.in_proj.weight, look.mix_proj.weight, look.fit_weight)
+        learned += (look.layer.neighbours.distance_bias, look.layer.question.k_proj.weight)
         results.append((out, *torch.autograd.grad(out.square().sum(), learned)))
     torch.testing.assert_close(*begins)
     pairs = list(zip(*results, strict=True))

@@ -79,16 +79,16 @@ def ask(
     times = list(time_BR.split(settings.renew, dim=1))
     first_BN = torch.stack([time_BR[:, 0] for time_BR in times], 1)
     score_BNC = take(scores(queries, pages, valid_BT), first_BN)
-    parts = []
+    latents_BTL, parts = memory.latents(features), []
     for score_BC, time_BR in zip(score_BNC.unbind(1), times, strict=True):
-        question = Question.of(queries, ids_BT, time_BR[:, 0], settings.window)
+        question = Question.of(queries, latents_BTL, ids_BT, time_BR[:, 0], settings.window)
         parts.append((second_look(choose(score_BC, pages, top_k or settings.top_k), question), time_BR))
     packing = model.packing(ids_BT, None)
     for block in model.upper:
         assert isinstance(block.self_attn, WindowReader)
         normed = block.input_layernorm(x_BTD)
         x_BTD = block.feed_forward(x_BTD + block.self_attn.read(normed, packing.cos, packing.sin, None, parts))
-    y_BTD, latents_BTL = model.norm(x_BTD), memory.latents(features)
+    y_BTD = model.norm(x_BTD)
     made = [_pointing(model, y_BTD, latents_BTL, ids_BT, *part) for part in parts]
     y_BRD = torch.cat([y_BRD for y_BRD, _ in made], 1)
     return Asked(y_BRD, [pointing for _, pointing in made], score_BNC, [chosen for chosen, _ in parts])

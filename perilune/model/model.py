@@ -133,7 +133,7 @@ class Transformer(nn.Module):
         self.copy_head: CopyHead | None = None
         if config.memory is not None:
             self.memory = ChunkMemory(config.hidden_size, config.memory, config.rms_norm_eps)
-            self.second_look = SecondLook(config.memory)
+            self.second_look = SecondLook(config.memory, config.rms_norm_eps)
             self.copy_head = CopyHead(config)
         self.rotary = RotaryTable(config.rope, config.qk_rope_head_dim)
         # Set when a checkpoint is opened for inference; see fused.py.

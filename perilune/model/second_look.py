@@ -2,8 +2,9 @@
 
 The first reading did not know what would be asked, and its latents look back only. The second look compares every
 token of the chosen chunks with every token of the question, finds how well the tokens before and after each place
-answer it (kernels/windows_cpu.py), and lets each latent see its neighbours on both sides. Two matches are by index
-key, as in the selection; one is literal: the length of the run of equal tokens, which no training can blur.
+answer it (kernels/windows_cpu.py), and lets each latent see its neighbours on both sides and what is asked for
+(look_layer.py). Two matches are by index key, as in the selection; one is literal: the length of the run of equal
+tokens, which no training can blur.
 
 Legend: B rows, T live tokens, K chosen chunks, S tokens of a chunk, M = K * S, L latent rank, G groups and I width of
 an index key, W windows, F = W * (G + 1) + 1 fits.
@@ -22,6 +23,7 @@ from perilune.config import LOOK_FAR, LOOK_NEAR, LOOK_WINDOWS, MemoryConfig
 from perilune.kernels import runs_cpu, windows_cpu
 from perilune.model.chosen import Chosen
 from perilune.model.layers import Linear
+from perilune.model.look_layer import LookLayer, init_look_layer
 from perilune.model.memory import SHARPNESS, Queries
 
 LITERAL = 4  # so many equal tokens in a row are a full literal match
@@ -31,21 +33,25 @@ FEATURE_GAIN = 4.0
 
 @dataclass
 class Question:
-    """Live tokens with what each of them asks and how much it counts (zero: not at all)."""
+    """Live tokens with what each of them asks, how much it counts (zero: not at all) and how far it has faded (-inf:
+    it is no part of the question)."""
 
     index_BTGI: Tensor
     weight_BTG: Tensor
     ids_BT: Tensor
+    latents_BTL: Tensor
+    log_keep_BT: Tensor
 
     @classmethod
-    def of(cls, queries: Queries, ids_BT: Tensor, last_B: Tensor, window: int) -> Question:
+    def of(cls, queries: Queries, latents_BTL: Tensor, ids_BT: Tensor, last_B: Tensor, window: int) -> Question:
         """The tokens up to the `last` of each row, faded as in the selection, at most `window` of them."""
         decay_BT = queries.log_keep_BT.cumsum(1)
         time_T = torch.arange(ids_BT.shape[1])
         back_BT = last_B.unsqueeze(1) - time_T
-        keep_BT = (decay_BT.gather(1, last_B.unsqueeze(1)) - decay_BT).clamp(max=0.0).exp()
-        weight_BTG = queries.weight_BTG * (keep_BT * ((back_BT >= 0) & (back_BT < window))).unsqueeze(-1)
-        return cls(queries.index_BTGI.detach(), weight_BTG.detach(), ids_BT)
+        log_keep_BT = (decay_BT.gather(1, last_B.unsqueeze(1)) - decay_BT).clamp(max=0.0)
+        log_keep_BT = log_keep_BT.masked_fill((back_BT < 0) | (back_BT >= window), -torch.inf).detach()
+        weight_BTG = queries.weight_BTG.detach() * log_keep_BT.exp().unsqueeze(-1)
+        return cls(queries.index_BTGI.detach(), weight_BTG, ids_BT, latents_BTL, log_keep_BT)
 
 
 @torch.no_grad()
@@ -76,11 +82,12 @@ class SecondLook(nn.Module):
     """Refines the latents of chosen chunks, scores every token by how well its surroundings fit the question, and says
     where what answers begins (in one place or, where several values are asked for, in several) and where it ends."""
 
-    def __init__(self, config: MemoryConfig):
+    def __init__(self, config: MemoryConfig, norm_eps: float):
         super().__init__()
         rank, width = config.latent_rank, config.look_width
         self.in_proj = Linear(len(LOOK_NEAR) * (rank + config.look_fits), width)
         self.mix_proj = Linear(len(LOOK_FAR) * width, width)
+        self.layer = LookLayer(config, norm_eps)
         self.out_proj = Linear(width, rank)
         self.point_proj = Linear(width, 1)
         self.begin_proj = Linear(width, 1)
@@ -93,6 +100,7 @@ class SecondLook(nn.Module):
         known = torch.cat((latents_BML, fit_BMF * FEATURE_GAIN), -1)
         seen = F.silu(self.in_proj(chosen.around(known, LOOK_NEAR)))
         seen = seen + F.silu(self.mix_proj(chosen.around(seen, LOOK_FAR)))
+        seen = self.layer(seen, chosen, question.latents_BTL, question.log_keep_BT)
         score_BM = fit_BMF @ (self.fit_weight.float() * GAIN) + self.point_proj(seen).squeeze(-1)
         best_B1 = score_BM.masked_fill(~chosen.there_BM, -torch.inf).amax(1, keepdim=True)
         # A row whose chunks are all empty has no best; its tokens are hidden everywhere.
@@ -112,6 +120,7 @@ class SecondLook(nn.Module):
 @torch.no_grad()
 def init_second_look(look: SecondLook) -> None:
     """Latents begin as they are; a place begins with the fit of the tokens around it, those before counting most."""
+    init_look_layer(look.layer)
     look.out_proj.weight.zero_()
     look.point_proj.weight.zero_()
     look.begin_proj.weight.zero_()

@@ -37,6 +37,7 @@ PREPOSITIONS = _set(
 )
 MODALS = _set("can will would could should may must did")
 ADVERBS = _set("also always already even ever finally first just later never not now often once only soon still then")
+LITTLE = ADVERBS | _set("a an the its his her their of that then very")
 PLACES = _set("above across behind below beneath beside between beyond inside near over under")
 STARTS_LOW = _set(
     "a all an and another as at because both but by during each every few first for from he her his i if in it its "
@@ -130,11 +131,15 @@ def _inverted(lead: list[str], words: list[str], verb: tuple[int, str, str]) -> 
 
 
 def _tail(rng: random.Random, words: list[str]) -> Made:
-    """What stands after the last preposition: "where", "when", "to whom", or the sentence broken off before it."""
-    place = next((i for i in range(len(words) - 1, 2, -1) if words[i] in PREPOSITIONS), None)
+    """What stands after a preposition, up to the end: "where", "to whom", or the sentence broken off before it."""
     verb = _verb(words)
-    if place is None or verb is None or verb[0] >= place or place == len(words) - 1:
+    if verb is None:
         return None
+    first = max(3, verb[0] + 1, len(words) - LONGEST_VALUE - 1)
+    places = [i for i in range(first, len(words) - 1) if words[i] in PREPOSITIONS]
+    if not places:
+        return None
+    place = pick(rng, places)
     if words[place] == "to" and words[place + 1] not in STARTS_LOW and words[place + 1].islower():
         return None  # an infinitive, most likely
     head, by, value = words[:place], words[place], words[place + 1 :]
@@ -169,7 +174,8 @@ def _subject(rng: random.Random, words: list[str]) -> Made:
 
 
 def _object(rng: random.Random, words: list[str]) -> Made:
-    """What stands after the verb, up to the end or to a word that opens something else."""
+    """What stands after the verb, up to the end or to a word that opens something else, which is then in the question:
+    whatever is asked for ends where the question says more, and nowhere before."""
     verb = _verb(words)
     if verb is None or verb[1] not in MODALS:
         return None
@@ -183,8 +189,7 @@ def _object(rng: random.Random, words: list[str]) -> Made:
     end = pick(rng, [*stops[:2], len(words)])
     if words[end - 1].endswith(","):
         return None
-    after = words[end:] if chance(rng, 0.7) else []
-    return ["what", auxiliary, *words[:i], *said, *after], words[start:end]
+    return ["what", auxiliary, *words[:i], *said, *words[end:]], words[start:end]
 
 
 def _owner(rng: random.Random, words: list[str]) -> Made:
@@ -226,11 +231,11 @@ def _counts(word: str) -> bool:
 
 
 def _said(rng: random.Random, asked: str) -> str:
-    """Some questions drop words, some have a lead, some are written carelessly."""
+    """Some questions drop little words, some have a lead, some are written carelessly. Words that carry a meaning stay:
+    without them a part of the answer would be as good as the whole."""
     words = [word.rstrip(",") if chance(rng, 0.7) else word for word in asked.split()]
-    if chance(rng, 0.35) and len(words) > 6:
-        for _ in range(rng.randint(1, len(words) // 4)):
-            del words[rng.randrange(2, len(words))]
+    if chance(rng, 0.35):
+        words = [word for i, word in enumerate(words) if i < 2 or word not in LITTLE or chance(rng, 0.5)]
     lead = pick(rng, LEADS)
     said = " ".join(words) + ("" if chance(rng, 0.1) else "?")
     return lead + (said if chance(rng, 0.1) else capital(said))

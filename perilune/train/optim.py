@@ -31,6 +31,7 @@ SMALL = (
     ".left_proj.weight",
     ".span_proj.weight",
     ".follow_proj.weight",
+    ".distance_bias",
 )
 MAX_BATCH_ELEMENTS = 1 << 20  # a batch that stays near the second-level cache runs faster than one big one
 

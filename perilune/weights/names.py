@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from perilune.config import LONGEST_RUN, LOOK_FAR, LOOK_NEAR, TOLD_AFTER, ModelConfig
+from perilune.config import LONGEST_RUN, LOOK_FAR, LOOK_HEAD_DIM, LOOK_NEAR, TOLD_AFTER, MemoryConfig, ModelConfig
 from perilune.errors import WeightsError
 from perilune.fields import show_value
 from perilune.weights.files import Checkpoint
@@ -136,6 +136,7 @@ def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
     near = len(LOOK_NEAR) * (memory.latent_rank + memory.look_fits)
     yield "second_look.in_proj.weight", Expected((width, near))
     yield "second_look.mix_proj.weight", Expected((width, len(LOOK_FAR) * width))
+    yield from _look_layer(memory)
     yield "second_look.out_proj.weight", Expected((memory.latent_rank, width))
     yield "second_look.point_proj.weight", Expected((1, width))
     yield "second_look.begin_proj.weight", Expected((1, width))
@@ -155,6 +156,22 @@ def _memory(c: ModelConfig) -> Iterator[tuple[str, Expected]]:
         yield f"copy_head.{name}", Expected((LONGEST_RUN + 1,))
     yield "copy_head.chunk_scale", Expected((1,))
     yield "copy_head.fit_scale", Expected((1,))
+
+
+def _look_layer(memory: MemoryConfig) -> Iterator[tuple[str, Expected]]:
+    width, inner, name = memory.look_width, memory.look_heads * LOOK_HEAD_DIM, "second_look.layer"
+    yield f"{name}.neighbours.norm.weight", Expected((width,))
+    yield f"{name}.neighbours.qkv_proj.weight", Expected((3 * inner, width))
+    yield f"{name}.neighbours.o_proj.weight", Expected((width, inner))
+    yield f"{name}.neighbours.distance_bias", Expected((memory.look_heads, 2 * memory.chunk_size + 1))
+    yield f"{name}.question.norm.weight", Expected((width,))
+    yield f"{name}.question.q_proj.weight", Expected((inner, width))
+    for part in ("k", "v"):
+        yield f"{name}.question.{part}_proj.weight", Expected((inner, memory.latent_rank))
+    yield f"{name}.question.o_proj.weight", Expected((width, inner))
+    yield f"{name}.norm.weight", Expected((width,))
+    yield f"{name}.up_proj.weight", Expected((2 * width, width))
+    yield f"{name}.down_proj.weight", Expected((width, 2 * width))
 
 
 def _ffn(hidden: int, width: int) -> Iterator[tuple[str, Expected]]:
