@@ -21,7 +21,7 @@ import json, sys
 from pathlib import Path
 Path(sys.argv[2], "cgroup.procs").write_text("0")
 from perilune import load
-from perilune.api.budget import peak_memory
+from perilune.api.free_memory import peak_memory
 model = load(sys.argv[1], ram="auto")
 ids = list(model.generate(range(60), max_tokens=8, temperature=0).ids)
 print(json.dumps({"ids": ids, "budget": model.memory.budget, "peak": peak_memory(), "streamed": model.memory.streamed}))

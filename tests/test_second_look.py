@@ -68,9 +68,8 @@ def test_tokens_that_count_nothing_change_nothing():
     )
     torch.testing.assert_close(fits(some_choice(pages), more), fits(some_choice(pages), question))
     look = lively(memory_transformer().second_look)
-    torch.testing.assert_close(
-        look(some_choice(pages), more).latents_BKSL, look(some_choice(pages), question).latents_BKSL
-    )
+    with_more, without = (look(some_choice(pages), asks).latents_BKSL for asks in (more, question))
+    torch.testing.assert_close(with_more, without, atol=1e-4, rtol=1e-4)  # sums of another length round otherwise
 
 
 def test_a_question_fades_and_ends_with_the_window():

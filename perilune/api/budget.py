@@ -5,7 +5,6 @@ Mapped weights are counted as if they were read once, since every token reads th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -67,16 +66,6 @@ def memory_budget(ram: int | str) -> int:
     """Bytes of "16GiB" and the like; "auto" is most of what there is. A budget counts the whole process, and so what it
     holds already."""
     return int(AUTO_SHARE * (available_memory() + own_memory())) if ram == "auto" else parse_bytes(ram)
-
-
-def peak_memory() -> int:
-    """The most bytes of memory that this process has held; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def split_memory(

@@ -6,6 +6,7 @@ nobody has used lately count as used there, but the kernel takes them back befor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def available_memory() -> int:
 def own_memory() -> int:
     """Bytes that this process holds already and that are no pages of files; 0 where the system does not tell."""
     return (_field(OWN_STATUS, "RssAnon:") or 0) << 10
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held; 0 where the system does not tell."""
+    peak = _field(OWN_STATUS, "VmHWM:")
+    if peak is not None:  # what getrusage tells begins with what the parent held when it made this process
+        return peak << 10
+    try:
+        import resource
+    except ImportError:
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _own_cgroups() -> Iterator[Path]:

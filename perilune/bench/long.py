@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from perilune.api.budget import peak_memory
+from perilune.api.free_memory import peak_memory
 from perilune.api.model import Model, load
 from perilune.api.reading import Reading
 from perilune.bench.machine import describe

@@ -11,8 +11,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from perilune.api.budget import peak_memory
 from perilune.api.energy import EnergyMeter
+from perilune.api.free_memory import peak_memory
 from perilune.api.model import Model
 from perilune.bench.machine import describe
 from perilune.bench.speed import check, random_ids, read_prompt

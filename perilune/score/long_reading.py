@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from perilune.api.budget import peak_memory
+from perilune.api.free_memory import peak_memory
 
 SEGMENT = 2_048
 # Longer than any answer asked for: a reply that has not found its end by then is wrong anyway.
