@@ -4,11 +4,19 @@ import threading
 import time
 from contextlib import contextmanager
 
+import openai
 import uvicorn
 from tiny_models import tiny_transformer, write_model
 
 from perilune import load
 from perilune.server.app import make_app
+
+KEYS = ("first-key-of-two", "second-key-of-two")
+
+
+def client_of(address, key=KEYS[0]):
+    """OpenAI's client of a server that asks for keys."""
+    return openai.OpenAI(base_url=address + "/v1", api_key=key, max_retries=0)
 
 
 def tiny_model(folder, **options):

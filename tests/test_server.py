@@ -276,10 +276,8 @@ def test_operators_see_what_was_done(model, tmp_path, monkeypatch):
 
 
 def test_keys_share_no_cached_prompts(model):
-    asked, keys = (
-        body(messages=[{"role": "user", "content": "a long secret " * 9}], max_tokens=2),
-        ("key-one-1", "key-two-2"),
-    )
+    asked = body(messages=[{"role": "user", "content": "a long secret " * 9}], max_tokens=2)
+    keys = ("key-one-1", "key-two-2")
     with served(model, keys=keys) as at:
         cached = []
         for key in (keys[0], keys[1], keys[0]):

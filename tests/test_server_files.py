@@ -14,15 +14,13 @@ from contextlib import suppress
 import httpx
 import openai
 import pytest
-from served import served, until
+from served import KEYS, client_of, served, until
 from tiny_models import tiny_transformer, write_model
 
 from perilune import load
 from perilune.errors import RequestError
 from perilune.server import files, kept
 from perilune.server.kept import FullError, Kept
-
-KEYS = ("first-key-of-two", "second-key-of-two")
 
 
 def request(i, **body):
@@ -44,23 +42,6 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(directory):
     return load(directory)
-
-
-@pytest.fixture
-def place(tmp_path):
-    made = Kept(tmp_path / "state")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def address(model, place):
-    with served(model, kept=place, keys=KEYS) as at:
-        yield at
-
-
-def client_of(address, key=KEYS[0]):
-    return openai.OpenAI(base_url=address + "/v1", api_key=key, max_retries=0)
 
 
 def ended(client, batch):
@@ -199,20 +180,8 @@ def test_bytes_without_a_record_are_swept(tmp_path):
 
 
 def started(directory, state):
-    words = [
-        sys.executable,
-        "-m",
-        "perilune",
-        "serve",
-        "--model",
-        str(directory),
-        "--port",
-        "0",
-        "--name",
-        "m",
-        "--state",
-        str(state),
-    ]
+    words = [sys.executable, "-m", "perilune", "serve", "--model", str(directory), "--port", "0", "--name", "m"]
+    words += ["--state", str(state)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     address = re.search(r"http://\S+/v1", process.stderr.readline())
     assert address, "the server did not start"

@@ -3,35 +3,17 @@
 import httpx
 import openai
 import pytest
-from served import served, tiny_model
+from served import KEYS, client_of, served, tiny_model
 
 from perilune.server.kept import Kept
 from perilune.server.stored import KIND, Stored
 
-KEYS = ("first-key-1", "second-key-2")
 PLAIN = {"reasoning": {"effort": "none"}, "model": "tiny", "max_output_tokens": 8, "temperature": 0}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("stored"))
-
-
-@pytest.fixture
-def place(tmp_path):
-    made = Kept(tmp_path / "state")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def address(model, place):
-    with served(model, kept=place, keys=KEYS) as at:
-        yield at
-
-
-def client_of(address, key=KEYS[0]):
-    return openai.OpenAI(base_url=address + "/v1", api_key=key, max_retries=0)
 
 
 @pytest.mark.parametrize("stream", [False, True])

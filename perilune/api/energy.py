@@ -20,15 +20,15 @@ class EnergyMeter:
         self._before = self._read()
         self._microjoules = 0
 
-    def joules(self) -> float | None:
-        """None where nothing can be read."""
+    def joules(self, parts: int = 1) -> float | None:
+        """For each of so many equal parts of the work; None where nothing can be read."""
         now = self._read()
         for folder, count in now.items():
             before = self._before.get(folder, count)
             whole = 0 if count >= before else (_number(folder / "max_energy_range_uj") or 0) + 1
             self._microjoules += max(0, count - before + whole)
         self._before = now
-        return self._microjoules / 1e6 if now else None
+        return self._microjoules / 1e6 / parts if now else None
 
     def _read(self) -> dict[Path, int]:
         counts = ((folder, _number(folder / "energy_uj")) for folder in self._folders)

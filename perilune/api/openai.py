@@ -58,7 +58,8 @@ KNOWN = frozenset(
 def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a request asks for, as options of Model.stream; what cannot be done is refused, never passed over."""
     refuse_unknown(body, KNOWN)
-    _refuse_what_is_not_there(body)
+    if body.get("parallel_tool_calls") not in (None, True, False):
+        raise RequestError("parallel_tool_calls must be true or false")
     options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM, *BENCHMARKS) if body.get(name) is not None}
     if body.get("max_completion_tokens") is not None:
         options["max_tokens"] = body["max_completion_tokens"]
@@ -83,12 +84,8 @@ def choices_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     seed = options.get("seed")
     if type(seed) is not int:
         return [options] * count
+    # The first keeps the seed as it was given, so that one out of range is refused and not brought round.
     return [{**options, "seed": seed if i == 0 else (seed + i) % (MAX_SEED + 1)} for i in range(count)]
-
-
-def _refuse_what_is_not_there(body: Mapping[str, Any]) -> None:
-    if body.get("parallel_tool_calls") not in (None, True, False):
-        raise RequestError("parallel_tool_calls must be true or false")
 
 
 def _weighing(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,11 +114,10 @@ def logprobs_json(weighed: Sequence[Weighed] | None) -> dict[str, Any] | None:
         spelled = text.decode("utf-8", errors="replace")
         return {"token": spelled, "logprob": max(logprob, LEAST_LOGPROB), "bytes": list(text)}
 
-    tops = ([told(*one) for one in token.likeliest] for token in weighed)
-    content = [
-        {**told(token.text, token.logprob), "top_logprobs": top} for token, top in zip(weighed, tops, strict=True)
-    ]
-    return {"content": content, "refusal": None}
+    def with_likeliest(token: Weighed) -> dict[str, Any]:
+        return {**told(token.text, token.logprob), "top_logprobs": [told(*one) for one in token.likeliest]}
+
+    return {"content": [with_likeliest(token) for token in weighed], "refusal": None}
 
 
 def _thinking(body: Mapping[str, Any]) -> bool | None:

@@ -69,7 +69,7 @@ def bench_prefill(model: Model, *, prompt: int, repeats: int) -> Result:
     """Reading a prompt of random ids, from an empty state, in the engine's own chunks."""
     check(model, prompt=prompt, repeats=repeats)
     runner, ids = model.engine.runner, random_ids(model.config, prompt)
-    seconds, joules = _measure(lambda: read_prompt(runner, ids), repeats)
+    seconds, joules = _measure(lambda: read_prompt(runner, ids), repeats, prompt)
     return _result(model, "prefill", prompt, prompt, 1, [prompt / s for s in seconds], joules)
 
 
@@ -85,7 +85,7 @@ def bench_decode(model: Model, *, tokens: int, prompt: int, batch: int, repeats:
         for _ in range(tokens):
             ids = runner.decode(ids, states).argmax(-1).tolist()
 
-    seconds, joules = _measure(write, repeats)
+    seconds, joules = _measure(write, repeats, batch * tokens)
     rates = [batch * tokens / s for s in seconds]
     size = bytes_per_token(model)
     # Weights are shared inside a batch, so bytes a second are only known for one sequence.
@@ -116,16 +116,15 @@ def read_prompt(runner: Runner, ids: list[int]) -> SequenceState:
     return state
 
 
-def _measure(work: Callable[[], object], repeats: int) -> tuple[list[float], float | None]:
-    """Seconds of every run, and the joules of one, on average."""
+def _measure(work: Callable[[], object], repeats: int, tokens: int) -> tuple[list[float], float | None]:
+    """Seconds of every run, and the joules of one of its tokens, on average."""
     work()  # compiles kernels, maps files, warms caches
     seconds, meter = [], EnergyMeter()
     for _ in range(repeats):
         began = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - began)
-    joules = meter.joules()
-    return seconds, joules if joules is None else joules / repeats
+    return seconds, meter.joules(repeats * tokens)
 
 
 def _result(
@@ -150,7 +149,7 @@ def _result(
         seconds_per_token=batch / median,
         bytes_per_token=size,
         gigabytes_per_second=size * median / 1e9 if size is not None else None,
-        joules_per_token=joules if joules is None else joules / (batch * tokens),
+        joules_per_token=joules,
         int4=_int4_mode(model),
     )
 

@@ -89,7 +89,7 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
     _timed(store, write)
     meter = EnergyMeter()
     _, seconds, written = _timed(store, write)
-    joules = meter.joules()
+    joules = meter.joules(tokens)
     rate = (first_rate + expert_rate(directory)) / 2
     return StreamResult(
         memory=str(model.memory),
@@ -108,7 +108,7 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
         disk_share=written.bytes_read / rate / seconds,
         waited_share=written.waited / seconds,
         peak_memory=peak_memory(),
-        joules_a_token=joules if joules is None else joules / tokens,
+        joules_a_token=joules,
     )
 
 

@@ -120,10 +120,8 @@ def _update_choice(model: Transformer, queries: Queries, live: LiveState) -> Non
         assert live.tally is not None and live.recent is not None
         count = live.recent.log_keep_BT.shape[1]
         first = len(live.ids) - queries.log_keep_BT.shape[1] + 1 - count
-        ids_1T, latents_1TL = (
-            torch.tensor([live.ids[first : first + count]]),
-            live.latents_TL[first : first + count][None],
-        )
+        heard = slice(first, first + count)
+        ids_1T, latents_1TL = torch.tensor([live.ids[heard]]), live.latents_TL[heard].unsqueeze(0)
         question = Question.of(live.recent, latents_1TL, ids_1T, torch.tensor([count - 1]), settings.window)
         chosen = choose(live.tally.score_BTC[:, -1], live.pages, settings.top_k)
         live.chosen, live.told_1M, live.begun_1M = second_look(chosen, question), None, None

@@ -149,9 +149,8 @@ class MoE(nn.Module):
         self.last_routing = whole = _joined(routings)
         if self.observe is not None:
             self.observe(whole.ids_TK, whole.weights_TK)
-        made = self.experts(torch.cat(parts) if len(parts) > 1 else parts[0], whole).split(
-            [len(part) for part in parts]
-        )
+        x_TD = torch.cat(parts) if len(parts) > 1 else parts[0]
+        made = self.experts(x_TD, whole).split([len(part) for part in parts])
         if self.shared_experts is None:
             return list(made)
         return [out_TD + self.shared_experts(part_TD) for out_TD, part_TD in zip(made, parts, strict=True)]

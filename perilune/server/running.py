@@ -126,10 +126,7 @@ class Running:
             self._tell(self._left)
 
     def _left(self) -> None:
-        open_now = self._desk.open
-        open_now[self._owner] -= 1
-        if not open_now[self._owner]:
-            del open_now[self._owner]
+        self._desk.open[self._owner] -= 1
 
     def _put(self, index: int, piece: Piece) -> None:
         self._tell(self._pieces.put_nowait, (index, piece))

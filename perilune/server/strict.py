@@ -10,15 +10,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from perilune.api.openai import choices_of
+from perilune.api.openai import chat_options
 from perilune.errors import RequestError
 from perilune.fields import show_value
 
 SAID = ("messages", "model", "tools", "tool_choice", "response_format", "thinking", "prompt_cache_key", "user")
 TOLD = ("stream", "stream_options", "logprobs", "top_logprobs", "safety_identifier")
-FIXED = {"top_p": 0.95, "n": 1, "presence_penalty": 0, "frequency_penalty": 0}
+FIXED = {"top_p": 0.95, "presence_penalty": 0, "frequency_penalty": 0}
 LIMITS = ("max_completion_tokens", "max_tokens", "stop")
-FIELDS = frozenset((*SAID, *TOLD, *FIXED, *LIMITS, "temperature"))
+FIELDS = frozenset((*SAID, *TOLD, *FIXED, *LIMITS, "temperature", "n"))
 TEMPERATURES = {True: 1.0, False: 0.6}  # by whether it thinks
 MOST_STOPS, MOST_STOP_BYTES = 5, 32
 MOST_TOOLS = 128
@@ -26,17 +26,18 @@ TOOL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,255}")
 
 
 def strict_choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`choices_of` a request that the hosted service would take, with the values that it fixes."""
+    """The options of the one answer to a request that the hosted service would take, with the values that it fixes."""
     unknown = sorted(set(body) - FIELDS)
     if unknown:
         raise RequestError(f"the hosted service knows no field {show_value(unknown[0])}")
-    fixed = FIXED | {"temperature": TEMPERATURES[choices_of({**body, "n": 1})[0].get("thinking", True)]}
-    for name, right in fixed.items():
+    options = chat_options(body)
+    fixed = FIXED | {"temperature": TEMPERATURES[options.get("thinking", True)]}
+    for name, right in {**fixed, "n": 1}.items():
         if body.get(name) not in (None, right) or isinstance(body.get(name), bool):
             raise RequestError(f"the hosted service takes {name} {right} only, got {show_value(body[name])}")
     _check_stops(body.get("stop"))
     _check_tools(body.get("tools") or ())
-    return choices_of({**body, **fixed})
+    return [options | fixed]
 
 
 def _check_stops(stop: Any) -> None:

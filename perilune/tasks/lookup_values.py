@@ -95,9 +95,7 @@ def address_ip(rng: random.Random, held_out: bool) -> str:
 def phone(rng: random.Random, held_out: bool) -> str:
     if chance(rng, 0.4):
         return f"{rng.randrange(100, 999)}-{rng.randrange(100, 999)}-{rng.randrange(1000, 9999)}"
-    groups = (
-        str(rng.randrange(10**size, 10 ** (size + 1))) for size in rng.choices((1, 2, 2, 3), k=rng.randrange(2, 4))
-    )
+    groups = (digits(size)(rng, held_out) for size in rng.choices((2, 3, 3, 4), k=rng.randrange(2, 4)))
     return " ".join((f"{pick(rng, ('0', '0', '+'))}{rng.randrange(10, 1000)}", *groups))
 
 
