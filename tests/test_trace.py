@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from perilune.api.trace import KIND, Step, Trace, read_trace, recording
+from perilune.api.trace import KIND, Step, Trace, read_trace, read_traces, recording
 from perilune.bench.cache import POLICIES, replay_all
 from perilune.cli.app import app
 from perilune.engine.runner import Runner
@@ -81,7 +81,7 @@ def rates(rows, slots):
 
 def test_policies_do_what_they_are_called():
     loop = rates([0, 1, 2, 3] * 50, 3)
-    assert loop["recency"] == loop["by layer"] == 0.0 and loop["pinned"] == loop["clairvoyant"] == 0.75
+    assert loop["recency"] == 0.0 and loop["pinned"] == loop["clairvoyant"] == 0.75
     assert all(rate == 1.0 for rate in rates([0, 1, 2, 3] * 50, 4).values())
     favourite = rates([x for i in range(200) for x in (7, 10 + i % 80)], 2)
     assert all(favourite[name] == pytest.approx(0.5, abs=0.01) for name in ("recency", "frequency", "clairvoyant"))
@@ -89,7 +89,14 @@ def test_policies_do_what_they_are_called():
     assert moving["recency"] == moving["clairvoyant"] == 0.95 and moving["pinned"] == 0.0
     rng = np.random.default_rng(0)
     drawn = rates((rng.zipf(1.3, 4000) % 100).tolist(), 10)
-    assert max(drawn.values()) == drawn["clairvoyant"] > drawn["recency"] > 0
+    assert max(drawn.values()) == drawn["clairvoyant"] > drawn["fading"] > drawn["recency"] > 0
+
+
+def test_uses_that_fade_keep_something_where_a_token_uses_more_than_there_is_room_for():
+    rng = np.random.default_rng(1)
+    steps = [Step(layer, (rng.zipf(1.5, (1, 4)) % 40)) for _ in range(400) for layer in range(4)]
+    few = {r.policy: r.hit_rate for r in replay_all(Trace(40, 4, (0, 1, 2, 3), steps), [8 / 160])}
+    assert few["recency"] < 0.05 < 0.2 < few["fading"] < few["clairvoyant"]
 
 
 def test_the_commands_write_and_replay_a_trace(tmp_path):
@@ -101,3 +108,13 @@ def test_the_commands_write_and_replay_a_trace(tmp_path):
     told = json.loads(CliRunner().invoke(app, ["bench", "cache", "--trace", str(path), "--json"]).stdout)
     assert {row["policy"] for row in told["replays"]} == set(POLICIES) and told["tokens"] > 4
     assert CliRunner().invoke(app, ["bench", "cache", "--trace", str(tmp_path / "none")]).exit_code == 2
+
+
+def test_traces_of_one_model_go_on_in_turn(tmp_path):
+    line = {"layer": 1, "experts": [[0, 1]]}
+    for name, experts in (("a", 8), ("b", 8), ("c", 9)):
+        head = {"kind": KIND, "experts": experts, "per_token": 2, "layers": [1]}
+        (tmp_path / name).write_text(f"{json.dumps(head)}\n{json.dumps(line)}\n")
+    assert read_traces([tmp_path / "a", tmp_path / "b"]).tokens == 2
+    with pytest.raises(RequestError, match="c is of another model than a"):
+        read_traces([tmp_path / "a", tmp_path / "c"])

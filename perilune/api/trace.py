@@ -9,9 +9,9 @@ Legend: T tokens, K chosen experts a token.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -97,6 +97,15 @@ def read_trace(path: Path) -> Trace:
             return Trace(experts, per_token, tuple(layers), steps)
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"the trace cannot be read: {error}") from error
+
+
+def read_traces(paths: Sequence[Path]) -> Trace:
+    """Several traces of one model, one after the other, as if a session had gone on."""
+    first, *others = (read_trace(path) for path in paths)
+    for path, trace in zip(paths[1:], others, strict=True):
+        if (trace.experts, trace.per_token, trace.layers) != (first.experts, first.per_token, first.layers):
+            raise RequestError(f"{path.name} is of another model than {paths[0].name}; replay them one by one")
+    return replace(first, steps=[step for trace in (first, *others) for step in trace.steps])
 
 
 def _line(file: IO[str], path: Path, number: int) -> dict[str, Any]:

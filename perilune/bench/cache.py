@@ -1,15 +1,14 @@
 """`perilune bench cache`: what cache policies and sizes would have done on a recorded routing trace.
 
-Policies: `recency` gives away what was not used for the longest time, over all layers together (what the expert
-store does); `by layer` does so with an equal part for each layer; `frequency` gives away what was used least, old uses
-fading; `pinned` keeps for ever what the first half of the trace used most; `clairvoyant` gives away what is needed
-last, which no real policy can beat.
+Policies: `fading` is what the expert store does (weights/worth.py); `recency` gives away what was not used for the
+longest time; `frequency` gives away what was used least, old uses fading slowly; `pinned` keeps for ever what the first
+half of the trace used most; `clairvoyant` gives away what is needed last, which no real policy can beat.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,8 +18,8 @@ from rich.table import Table
 
 from perilune.api.trace import Step, Trace
 from perilune.errors import RequestError
+from perilune.weights.worth import FadingUses, Key
 
-Key = tuple[int, int]  # layer, expert
 FADE = 0.995  # of an expert's count, from one token to the next
 SHARES = (0.02, 0.05, 0.1, 0.17, 0.25, 0.35, 0.5, 0.75)
 
@@ -74,6 +73,21 @@ def _uses(steps: Sequence[Step]) -> Iterator[Key]:
             yield step.layer, expert
 
 
+def _fading(uses: Sequence[Key], slots: int, layers: int) -> np.ndarray:
+    worth, held, layer = FadingUses(layers), set[Key](), -1
+    hits = np.zeros(len(uses), bool)
+    for i, key in enumerate(uses):
+        if key[0] != layer:
+            worth.next_layer()
+            layer = key[0]
+        hits[i] = key in held
+        if not hits[i] and len(held) == slots:
+            held.remove(worth.least(lambda _: True) or key)
+        held.add(key)
+        worth.use(key)
+    return hits
+
+
 def _recency(uses: Sequence[Key], slots: int, layers: int) -> np.ndarray:
     held: OrderedDict[Key, None] = OrderedDict()
     hits = np.zeros(len(uses), bool)
@@ -83,16 +97,6 @@ def _recency(uses: Sequence[Key], slots: int, layers: int) -> np.ndarray:
         held.move_to_end(key)
         if len(held) > slots:
             held.popitem(last=False)
-    return hits
-
-
-def _by_layer(uses: Sequence[Key], slots: int, layers: int) -> np.ndarray:
-    hits = np.zeros(len(uses), bool)
-    places: dict[int, list[int]] = defaultdict(list)
-    for i, (layer, _) in enumerate(uses):
-        places[layer].append(i)
-    for where in places.values():
-        hits[where] = _recency([uses[i] for i in where], max(1, slots // layers), 1)
     return hits
 
 
@@ -148,8 +152,8 @@ def _clairvoyant(uses: Sequence[Key], slots: int, layers: int) -> np.ndarray:
 
 
 POLICIES: dict[str, Callable[[Sequence[Key], int, int], np.ndarray]] = {
+    "fading": _fading,
     "recency": _recency,
-    "by layer": _by_layer,
     "frequency": _frequency,
     "pinned": _pinned,
     "clairvoyant": _clairvoyant,

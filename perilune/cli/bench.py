@@ -87,17 +87,20 @@ def serve(
 
 @bench_app.command()
 def cache(
-    trace: Annotated[Path, typer.Option("--trace", help="A file that perilune chat --trace wrote.", metavar="FILE")],
+    trace: Annotated[
+        list[Path],
+        typer.Option("--trace", help="A file that perilune chat --trace wrote; several go on in turn.", metavar="FILE"),
+    ],
     json: opt.JsonOption = False,
 ) -> None:
-    """Hit rates that cache policies and sizes would have had on a recorded routing trace."""
+    """Hit rates that cache policies and sizes would have had on recorded routing traces."""
     from rich.console import Console
 
-    from perilune.api.trace import read_trace
+    from perilune.api.trace import read_traces
     from perilune.bench.cache import as_table, replay_all, to_dicts
     from perilune.cli.output import print_json
 
-    recorded = read_trace(trace)
+    recorded = read_traces(trace)
     replays = replay_all(recorded)
     if json:
         print_json({"tokens": recorded.tokens, "layers": len(recorded.layers), "replays": to_dicts(replays)})

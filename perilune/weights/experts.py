@@ -1,8 +1,8 @@
-"""The expert store: a cache of the routed experts that were used last, filled from the published shards.
+"""The expert store: a cache of the routed experts that are used most, filled from the published shards.
 
-An expert is read as it lies there (expert_layout.py) into one slot of a pool whose size is the budget. A slot is given
-away when its expert was not used for the longest time. Nothing here decides what is computed: for every size of the
-pool, with or without reading ahead, the same bytes reach the kernels.
+An expert is read as it lies there (expert_layout.py) into one slot of a pool whose size is the budget; the one that is
+worth least (worth.py) gives its slot away. Nothing here decides what is computed: for every size of the pool, with or
+without reading ahead, the same bytes reach the kernels.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, fields, replace
@@ -22,10 +21,9 @@ from perilune.errors import WeightsError
 from perilune.weights.direct import DirectFile, Readers
 from perilune.weights.expert_layout import Record, record_of, slot_bytes
 from perilune.weights.files import Checkpoint
+from perilune.weights.worth import FadingUses, Key
 
 READERS = 6
-
-Key = tuple[int, int]  # layer, expert
 
 
 @dataclass
@@ -78,7 +76,9 @@ class ExpertStore:
         self._view = memoryview(self._pool)
         self._address = np.frombuffer(self._pool, np.uint8).ctypes.data
         self._free = list(reversed(self.slots))
-        self._held: OrderedDict[Key, Slot] = OrderedDict()  # the one used last comes last
+        self._held: dict[Key, Slot] = {}
+        self._worth = FadingUses(layers)
+        self._guessed: dict[int, list[Key]] = {}  # by layer, since it was passed last
         self._records: dict[Key, Record] = {}
         self._files: dict[tuple[str, int], DirectFile] = {}
         self._lock = threading.Lock()
@@ -86,7 +86,12 @@ class ExpertStore:
 
     def want(self, layer: int, experts: Sequence[int]) -> Wanted:
         """Starts to read what is missing of a layer's experts; see Wanted."""
-        return Wanted(self, layer, [int(e) for e in experts])
+        self._worth.next_layer()
+        wanted = Wanted(self, layer, [int(e) for e in experts])
+        for key in self._guessed.pop(layer, []):
+            if key in self._held and self._held[key].ahead:
+                self._worth.unguess(key)
+        return wanted
 
     def read_ahead(self, layer: int, experts: Sequence[int]) -> None:
         """Reads experts that will perhaps be wanted, when nothing is read that is."""
@@ -96,6 +101,8 @@ class ExpertStore:
                 slot.ahead = True
                 self.stats.ahead += 1
                 self._load(key, slot, urgent=False)
+                self._worth.guess(key)
+                self._guessed.setdefault(layer, []).append(key)
 
     def address(self, key: Key) -> tuple[int, ...]:
         """Where the six tensors of an expert lie in memory."""
@@ -123,7 +130,7 @@ class ExpertStore:
             self._load(key, slot, urgent=True)
         else:
             self._count_hit(key, slot)
-        self._held.move_to_end(key)
+        self._worth.use(key)
         slot.users += 1
         return slot
 
@@ -132,6 +139,7 @@ class ExpertStore:
         slot.users -= 1
         if not good and slot.users == 0:
             del self._held[key]
+            self._worth.drop(key)
             slot.loading = None
             self._free.append(slot)
 
@@ -147,15 +155,19 @@ class ExpertStore:
         slot.ahead = False
 
     def _take(self) -> Slot | None:
-        """A slot that nobody uses: a free one, or that of the expert not used for the longest time."""
+        """A slot that nobody uses: a free one, or that of the expert that is worth least."""
         if self._free:
             return self._free.pop()
-        for key, slot in self._held.items():
-            if slot.users == 0 and (slot.loading is None or slot.loading.cancel() or slot.loading.done()):
-                del self._held[key]
-                slot.loading, slot.ahead = None, False
-                return slot
-        return None
+        key = self._worth.least(self._is_idle)
+        if key is None:
+            return None
+        slot = self._held.pop(key)
+        slot.loading, slot.ahead = None, False
+        return slot
+
+    def _is_idle(self, key: Key) -> bool:
+        slot = self._held[key]
+        return slot.users == 0 and (slot.loading is None or slot.loading.cancel() or slot.loading.done())
 
     def _load(self, key: Key, slot: Slot, urgent: bool) -> None:
         record = self._record(key)
