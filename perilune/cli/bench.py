@@ -1,4 +1,4 @@
-"""`perilune bench decode|prefill|read|stream|serve|cache`: options in, a table or JSON out."""
+"""`perilune bench decode|prefill|read|stream|serve|cache|kernel`: options in, a table or JSON out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from perilune.cli import options as opt
 
 if TYPE_CHECKING:
+    from perilune.bench.kernel import KernelResult
     from perilune.bench.long import LongResult
     from perilune.bench.serve import ServeResult
     from perilune.bench.speed import Result
@@ -109,6 +110,21 @@ def cache(
 
 
 @bench_app.command()
+def kernel(
+    rows: Annotated[int, typer.Option("--rows", help="Rows that go through an expert together.")] = 1,
+    repeats: Repeats = 9,
+    threads: opt.ThreadsOption = None,
+    json: opt.JsonOption = False,
+) -> None:
+    """The INT4 kernel against the memory's read rate, torch and, where it is installed, onnxruntime (with onnx)."""
+    from perilune.bench.kernel import bench_kernel
+    from perilune.kernels.threads import set_threads
+
+    set_threads(threads)
+    _print(bench_kernel(rows, repeats), json)
+
+
+@bench_app.command()
 def prefill(
     model: opt.ModelOption = "nano",
     prompt: Annotated[int, typer.Option("--prompt", help="Tokens to read.")] = 512,
@@ -150,7 +166,7 @@ def _lengths(text: str) -> list[int]:
     return list(parse_lengths(text)) if text else []
 
 
-def _print(result: Result | LongResult | ServeResult | StreamResult, json: bool) -> None:
+def _print(result: Result | KernelResult | LongResult | ServeResult | StreamResult, json: bool) -> None:
     from perilune.cli.output import print_json
 
     if json:

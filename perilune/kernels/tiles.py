@@ -48,17 +48,20 @@ def _row_addresses(e: Emitter, base: Any, stride: Any, rows: int) -> list[Any]:
 
 
 def _ahead(e: Emitter, stride: Any, rows: int) -> Any:
-    """How far ahead to ask for weights: the next tile when rows are short, else 1 KiB further in the row.
+    """How far ahead to ask for weights: further in the stream of rows read one by one; of rows side by side the next
+    tile when they are short, else 1 KiB further in each.
 
     Several short rows lie in one page, where the hardware follows a single stream only.
     """
-    tile = e.b.mul(stride, e.i64(2 * _together(rows)))
+    if _together(rows) == 1:
+        return e.i64(2048)
+    tile = e.b.mul(stride, e.i64(2 * rows))
     return e.b.select(e.b.icmp_signed("<", tile, e.i64(1 << 15)), tile, e.i64(1024))
 
 
 def _together(rows: int) -> int:
-    """Rows read side by side. One activation row is bound by memory, which likes few streams."""
-    return 4 if rows == 16 else rows
+    """Rows read side by side. One activation row is bound by memory, which likes one stream best."""
+    return 1 if rows == 16 else rows
 
 
 def dense_tile(rows: int, bf16: bool) -> Any:
