@@ -10,7 +10,7 @@ from perilune import load
 from perilune.api.budget import split_memory
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError, RequestError, WeightsError
-from perilune.kernels import quantised_cpu
+from perilune.kernels import int4_linear_cpu, linear_cpu
 from perilune.kernels.threads import get_threads, set_threads
 from perilune.model.checkpoint import load_transformer
 from perilune.model.quantised import QuantisedLinear, is_quantised, quantised_bytes
@@ -49,11 +49,11 @@ def test_the_plain_forms_agree(bits):
     _, linear = made(bits=bits)
     x_TD = np.random.default_rng(0).standard_normal((4, 96)).astype(np.float32)
     if bits == 8:
-        got = quantised_cpu.int8_plain(x_TD, linear.words.numpy(), linear.scale.numpy(), 77)
+        got = linear_cpu.linear_plain(x_TD, linear.words.numpy())
     else:
         from perilune.weights.int4 import unpack
 
-        got = quantised_cpu.int4_plain(x_TD, unpack(linear.words).numpy(), linear.scale.float().numpy(), 77)
+        got = int4_linear_cpu.linear_int4_plain(x_TD, unpack(linear.words).numpy(), linear.scale.float().numpy(), 77)
     assert np.allclose(got, linear.plain(torch.from_numpy(x_TD)).numpy(), atol=1e-5)
 
 
@@ -91,7 +91,7 @@ def test_a_model_is_that_whose_weights_were_rounded(directory, backbone, bits):
     model = load_transformer(directory, backbone=backbone)
     rounded = load_transformer(directory)
     small = {name: m for name, m in model.named_modules() if isinstance(m, QuantisedLinear)}
-    assert model.fused is None and len(small) > 5 and "lm_head" in small
+    assert (model.fused is None) == (bits == 4) and len(small) > 5 and "lm_head" in small
     for name, module in small.items():
         assert is_quantised(f"{name}.weight", tuple(rounded.get_submodule(name).weight.shape))
         rounded.get_submodule(name).weight = torch.nn.Parameter(module.weight, requires_grad=False)
@@ -114,11 +114,7 @@ def test_the_split_counts_what_is_really_held(directory, backbone, bits):
     model = load_transformer(directory, backbone=backbone)
     held = sum(b.nbytes for m in model.modules() if isinstance(m, QuantisedLinear) for b in m.buffers())
     config, checkpoint = ModelConfig.load(directory), open_checkpoint(directory)
-    shapes = {
-        f"{n}.weight": (m.rows, 8 * m.words.shape[1] if bits == 4 else m.words.shape[1])
-        for n, m in model.named_modules()
-        if isinstance(m, QuantisedLinear)
-    }
+    shapes = {f"{n}.weight": (m.rows, m.width) for n, m in model.named_modules() if isinstance(m, QuantisedLinear)}
     assert held == sum(quantised_bytes(shape, backbone) for shape in shapes.values())
     before, after = (split_memory(checkpoint, config, 8 << 30, backbone=b).backbone for b in ("bf16", backbone))
     assert before - after == sum(2 * r * w for r, w in shapes.values()) - held
@@ -151,5 +147,22 @@ def test_other_kinds_are_refused(directory):
         load(directory, backbone="int2")
     with pytest.raises(ConfigError, match="backbone"):
         load_transformer(directory, backbone="fp8")
+    words, scales = np.zeros((32, 8), np.int32), np.zeros((32, 2), np.uint16)
     with pytest.raises(ValueError, match="does not fit"):
-        quantised_cpu.linear_int8(np.zeros((1, 8), np.float32), np.zeros((32, 16), np.int8), np.ones(32, np.float32), 4)
+        int4_linear_cpu.linear_int4(np.zeros((1, 32), np.float32), words, scales, 4)
+    with pytest.raises(ValueError, match="bf16 scales"):
+        int4_linear_cpu.linear_int4(np.zeros((1, 64), np.float32), words, scales.astype(np.int16), 4)
+
+
+def test_the_fused_step_of_an_int8_backbone_is_near_the_plain_one(directory):
+    """The plain form puts the scale of a weight to the weight, the fused one to what it is multiplied with."""
+    model = load_transformer(directory, backbone="int8")
+    states = [model.new_state(), model.new_state()]
+    for state, length in zip(states, (9, 30), strict=True):
+        model.extend(torch.arange(3, 3 + length), state)
+        state.advance(length)
+    ids = torch.tensor([4, 5])
+    fused, step = model.decode(ids, states), model.fused
+    model.fused = None
+    plain = model.decode(ids, states)
+    assert step is not None and (fused - plain).abs().max() <= 1e-5 * plain.abs().max()

@@ -8,6 +8,8 @@ from native_layout import dequantized
 
 from perilune.kernels import threads
 from perilune.kernels.decode_cpu import DecodePlan, LayerWeights, Matrix, Sizes
+from perilune.kernels.linear_cpu import int8_rows, linear_plain
+from perilune.kernels.tiles import BF16, FLOAT32, INT8, SCALE_BYTES
 
 SIZES = Sizes(
     hidden=96, heads=3, q_lora_rank=40, kv_lora_rank=32, qk_nope=16, qk_rope=8, v_head=12, vocab=77, experts=8, top_k=3,
@@ -21,14 +23,16 @@ def to_bf16(values):
 
 
 def to_float(w):
+    if w.dtype == np.int8:
+        return linear_plain(np.eye(w.shape[1] - SCALE_BYTES, dtype=np.float32), w).T
     return ((w.astype(np.uint32) << 16).view(np.float32) if w.dtype == np.uint16 else w).astype(np.float64)
 
 
 class PlainModel:
     """Random weights, the step written out in float64 on expanded keys and values, and the plan on the same memory."""
 
-    def __init__(self, sizes, bf16, shared=True):
-        self.s, self.bf16, self.rng = sizes, bf16, np.random.default_rng(7)
+    def __init__(self, sizes, kind=BF16, shared=True):
+        self.s, self.kind, self.rng = sizes, kind, np.random.default_rng(7)
         self.layers = [self.layer(moe=i > 0, shared=shared) for i in range(LAYERS)]
         self.norm, self.head = self.vector(sizes.hidden), self.matrix(sizes.vocab, sizes.hidden)
         self.plan = DecodePlan(
@@ -37,13 +41,16 @@ class PlainModel:
 
     def matrix(self, n, k):
         w = self.rng.standard_normal((n, k)) / np.sqrt(k)
-        return to_bf16(w) if self.bf16 else w.astype(np.float32)
+        if self.kind == INT8:
+            scale = np.abs(w).max(1, keepdims=True) / 127
+            return int8_rows((w / scale).round().astype(np.int8), scale)
+        return to_bf16(w) if self.kind == BF16 else w.astype(np.float32)
 
     def vector(self, n):
         return (1 + 0.1 * self.rng.standard_normal(n)).astype(np.float32)
 
     def place(self, w):
-        return Matrix(w.ctypes.data, w.dtype == np.uint16)
+        return Matrix(w.ctypes.data, self.kind)
 
     def layer(self, moe, shared):
         s, inner = self.s, 64 if moe else INNER
@@ -156,7 +163,7 @@ class Batch:
         return self.model.step(self.x[b], self.cos[b], self.sin[b], caches, self.lengths[b]), caches
 
 
-@pytest.mark.parametrize("bf16", [True, False])
+@pytest.mark.parametrize("kind", [FLOAT32, BF16, INT8])
 @pytest.mark.parametrize(
     ("changes", "tolerance"),
     [
@@ -167,8 +174,8 @@ class Batch:
     ],
     ids=["query-rank", "plain-query-halves", "six-heads-no-rotary", "int8"],
 )
-def test_equals_the_plain_model_with_the_same_bits_everywhere(changes, tolerance, bf16):
-    batch = Batch(PlainModel(replace(SIZES, **changes), bf16), [0, 5, 300, 40, 1])
+def test_equals_the_plain_model_with_the_same_bits_everywhere(changes, tolerance, kind):
+    batch = Batch(PlainModel(replace(SIZES, **changes), kind), [0, 5, 300, 40, 1])
     rows = list(range(5))
     expected = [batch.plain(b) for b in rows]
     together = batch.run(rows)
@@ -183,13 +190,13 @@ def test_equals_the_plain_model_with_the_same_bits_everywhere(changes, tolerance
 
 
 def test_experts_without_shared_expert():
-    batch = Batch(PlainModel(SIZES, bf16=True, shared=False), [9])
+    batch = Batch(PlainModel(SIZES, shared=False), [9])
     want, _ = batch.plain(0)
     assert np.linalg.norm(batch.run([0])[0] - want) <= 2e-6 * np.linalg.norm(want)
 
 
 def test_long_context_is_cut_into_parts():
-    batch = Batch(PlainModel(SIZES, bf16=True), [9000])
+    batch = Batch(PlainModel(SIZES), [9000])
     want, _ = batch.plain(0)
     assert np.linalg.norm(batch.run([0])[0] - want) <= 2e-6 * np.linalg.norm(want)
 
@@ -199,4 +206,4 @@ def test_says_what_it_does_not_support():
     assert "multiple of 16" in replace(SIZES, kv_lora_rank=24).unsupported()
     assert "32" in replace(SIZES, expert_width=40).unsupported()
     with pytest.raises(ValueError, match="group-limited"):
-        DecodePlan(replace(SIZES, n_group=8), [], 0, Matrix(0, True))
+        DecodePlan(replace(SIZES, n_group=8), [], 0, Matrix(0, BF16))

@@ -1,18 +1,21 @@
-"""Linear on bf16 and float32 weights: against the definition, at odd sizes, the same bits alone and together."""
+"""Linear on float32, bf16 and int8 weights: against the definition, at odd sizes, the same bits alone and together."""
 
 import numpy as np
 import pytest
 
 from perilune.kernels import threads
-from perilune.kernels.linear_cpu import linear, linear_plain
+from perilune.kernels.linear_cpu import int8_rows, linear, linear_plain
 
 
-@pytest.mark.parametrize("bf16", [True, False])
+@pytest.mark.parametrize("kind", ["float32", "bf16", "int8"])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (7, 5), (33, 17), (100, 96), (64, 512), (700, 331)])
-def test_equals_the_definition_with_the_same_bits_everywhere(bf16, n, k):
+def test_equals_the_definition_with_the_same_bits_everywhere(kind, n, k):
     rng = np.random.default_rng(n * k)
     w = rng.standard_normal((n, k)).astype(np.float32)
-    w = (w.view(np.uint32) >> 16).astype(np.uint16) if bf16 else w
+    if kind == "bf16":
+        w = (w.view(np.uint32) >> 16).astype(np.uint16)
+    elif kind == "int8":
+        w = int8_rows(rng.integers(-127, 128, (n, k), np.int8), rng.random(n))
     x = rng.standard_normal((37, k)).astype(np.float32)
     want = linear_plain(x, w)
     whole = linear(x, w)

@@ -1,7 +1,7 @@
 """One token of B sequences through the whole model in a single call: what a layer of Python would cost is gone.
 
-A `DecodePlan` is built once from plain sizes and addresses (weights bf16 or float32, routed experts INT4) and run per
-token. Threads share the phases of decode_steps.py. Every sum has one order, so a sequence gets the same bits alone,
+A `DecodePlan` is built once from plain sizes and addresses (weights float32, bf16 or int8, routed experts INT4) and run
+per token. Threads share the phases of decode_steps.py. Every sum has one order, so a sequence gets the same bits alone,
 in any batch and with any thread count.
 """
 
@@ -16,17 +16,17 @@ from perilune.kernels import decode_steps as steps
 from perilune.kernels import threads as team
 from perilune.kernels.int4_cpu import MODES, WORK_FLOATS, record_bytes, sort_pairs
 from perilune.kernels.jit import address, entry, fused, kernel
-from perilune.kernels.linear_cpu import chunk_rows, product
+from perilune.kernels.linear_cpu import chunk_rows, product, row_bytes
 from perilune.kernels.simd import pointer_i64
 
 _PHASES_PER_LAYER = 8
 
 
 class Matrix(NamedTuple):
-    """A row-major weight matrix [out, in] in memory that the caller keeps alive."""
+    """A row-major weight matrix [out, in] in memory that the caller keeps alive, of a kind of tiles.py."""
 
     address: int
-    bf16: bool
+    kind: int
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,12 @@ def _sorted_pairs(d, p, m, buf, local, numbers, work):
 
 
 @fused
-def _close(sync, phase, opened, d, p, m, half, buf, local, table, numbers, work):
+def _close(sync, phase, opened, d, p, m, kinds, buf, local, table, numbers, work):
     """What follows the opened feed-forward of a layer: its down product, or the chosen experts."""
     if m[steps.TABLE] == 0:
         b, width, inner = d[steps.B], d[steps.D], m[steps.INNER]
-        source, flag = buf[steps.INNER_H], half[steps.DOWN] == 1
-        steps.add_product(sync, phase, flag, m[steps.DOWN], width, source, inner, b, buf[steps.X], local, table)
+        source, kind = buf[steps.INNER_H], kinds[steps.DOWN]
+        steps.add_product(sync, phase, kind, m[steps.DOWN], width, source, inner, b, buf[steps.X], local, table)
         return
     table_E6, pairs, start, active, which, weights, used = _sorted_pairs(d, p, m, buf, local, numbers, work)
     if not opened:
@@ -123,13 +123,13 @@ def _close(sync, phase, opened, d, p, m, half, buf, local, table, numbers, work)
             which[a] = a
         steps.open_experts(sync, phase, d, buf, table_E6, pairs, start, active, which, used, work)
     steps.close_experts(
-        sync, phase + 1, d, m, half, buf, local, table, table_E6, pairs, start, active, used, weights, work
+        sync, phase + 1, d, m, kinds, buf, local, table, table_E6, pairs, start, active, used, weights, work
     )
 
 
 @kernel
 def _decode_thread(
-    d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, floats, numbers, work
+    d, p, layers, all_kinds, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, floats, numbers, work
 ):
     """One thread's share of the parts begin … end − 1; the last three are its own scratch.
 
@@ -140,20 +140,20 @@ def _decode_thread(
     local, table = address(floats), address(numbers)
     for part in range(begin, min(end, 2 * d[steps.LAYERS])):
         layer = part // 2
-        m, half, phase = layers[layer], halves[layer], layer * _PHASES_PER_LAYER
+        m, kinds, phase = layers[layer], all_kinds[layer], layer * _PHASES_PER_LAYER
         if part % 2:
             done = opened and part == begin
-            _close(sync, phase + 6, done, d, p, m, half, buf, local, table, numbers, work)
+            _close(sync, phase + 6, done, d, p, m, kinds, buf, local, table, numbers, work)
             continue
         cache = caches + 8 * b * layer
-        steps.project(sync, phase, d, p, m, half, buf, local, table)
-        steps.absorb(sync, phase + 1, d, p, m, half, buf, local, table, cos, sin, cache, lengths)
+        steps.project(sync, phase, d, p, m, kinds, buf, local, table)
+        steps.absorb(sync, phase + 1, d, p, m, kinds, buf, local, table, cos, sin, cache, lengths)
         steps.attend(sync, phase + 2, d, buf, local, table, cache, lengths)
-        steps.gather_heads(sync, phase + 3, d, m, half, buf, local, table, lengths)
+        steps.gather_heads(sync, phase + 3, d, m, kinds, buf, local, table, lengths)
         joined, heads = d[steps.H] * d[steps.V], buf[steps.HEADS]
-        out, flag = m[steps.OUT], half[steps.OUT] == 1
-        steps.add_product(sync, phase + 4, flag, out, width, heads, joined, b, buf[steps.X], local, table)
-        steps.open_feed_forward(sync, phase + 5, d, p, m, half, buf, local, table)
+        out, kind = m[steps.OUT], kinds[steps.OUT]
+        steps.add_product(sync, phase + 4, kind, out, width, heads, joined, b, buf[steps.X], local, table)
+        steps.open_feed_forward(sync, phase + 5, d, p, m, kinds, buf, local, table)
     if end > 2 * d[steps.LAYERS]:
         _head(sync, d[steps.LAYERS] * _PHASES_PER_LAYER, d, p, tail, buf, local, table)
 
@@ -163,15 +163,15 @@ def _head(sync, phase, d, p, tail, buf, local, table):
     """Final norm and the vocabulary."""
     b, width = d[steps.B], d[steps.D]
     steps.norm_rows(b, buf[steps.X], tail[0], width, p + 4 * steps.EPS, local, table)
-    bf16, vocab = tail[2] == 1, d[steps.VOCAB]
-    size = (2 if bf16 else 4) * width
+    kind, vocab = tail[2], d[steps.VOCAB]
+    size = row_bytes(kind, width)
     rows = chunk_rows(vocab, size)
     total, done = (vocab + rows - 1) // rows, 0
     chunk = team.claim(sync, phase)
     while chunk < total:
         r = chunk * rows
         n = min(rows, vocab - r)
-        product(bf16, tail[1] + r * size, n, table, b, width, buf[steps.LOGITS] + 4 * r, 4 * vocab)
+        product(kind, tail[1] + r * size, n, table, b, width, buf[steps.LOGITS] + 4 * r, 4 * vocab)
         done += 1
         chunk = team.claim(sync, phase)
     team.finish(sync, phase, done, total)
@@ -179,11 +179,13 @@ def _head(sync, phase, d, p, tail, buf, local, table):
 
 @entry(parallel=True)
 def _decode_fork(
-    d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, floats, numbers, work
+    d, p, layers, all_kinds, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, floats, numbers, work
 ):
     for t in numba.prange(len(floats)):
         scratch = floats[t], numbers[t], work[t]
-        _decode_thread(d, p, layers, halves, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, *scratch)
+        _decode_thread(
+            d, p, layers, all_kinds, tail, buf, cos, sin, caches, lengths, sync, begin, end, opened, *scratch
+        )
 
 
 @kernel
@@ -252,8 +254,8 @@ class DecodePlan:
         self.sizes = sizes
         rows = [[_split(getattr(layer, f.name)) for f in fields(LayerWeights)] for layer in layers]
         self._layers = np.array([[address for address, _ in row] for row in rows], np.int64)
-        self._halves = np.array([[half for _, half in row] for row in rows], np.int64)
-        self._tail = np.array([norm, head.address, head.bf16], np.int64)
+        self._kinds = np.array([[kind for _, kind in row] for row in rows], np.int64)
+        self._tail = np.array([norm, head.address, head.kind], np.int64)
         s = sizes
         self._p = np.array([s.eps, s.latent_eps, s.softmax_scale, s.routed_scale], np.float32)
         self._inner = max((layer.inner for layer in layers), default=0)
@@ -289,7 +291,7 @@ class DecodePlan:
         sizes = self._run_sizes(b, lengths)
         room, buffers = self._buffers(sizes, x, logits_BV)
         sync = team.sync_words(len(self._layers) * _PHASES_PER_LAYER + 1)
-        weights = (self._layers, self._halves, self._tail, buffers)
+        weights = (self._layers, self._kinds, self._tail, buffers)
         places = (cos.ctypes.data, sin.ctypes.data, caches.ctypes.data, lengths, sync.ctypes.data)
         kept = (room, x, cos, sin, caches, sync, self._p)
         return DecodeStep(sizes, self._p.ctypes.data, weights, places, logits_BV, kept)
@@ -304,8 +306,8 @@ class DecodePlan:
         records = (record_bytes(s.hidden, mode), record_bytes(s.expert_width, mode)) if s.experts else (0, 0)
         widths = (s.hidden, s.heads, s.q_lora_rank, s.kv_lora_rank, s.qk_nope, s.qk_rope, s.v_head)
         experts = (s.experts, s.top_k, s.expert_width)
-        kinds = (s.vocab, len(self._layers), rotary, s.norm_topk, mode)
-        return np.array([b, *widths, *experts, *kinds, *records, parts, local], np.int64)
+        rest = (s.vocab, len(self._layers), rotary, s.norm_topk, mode)
+        return np.array([b, *widths, *experts, *rest, *records, parts, local], np.int64)
 
     def _buffers(self, d: np.ndarray, x: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One allocation cut into the buffers that threads share; x and the logits come from outside."""
@@ -347,7 +349,7 @@ def _scratch(threads: int, d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def _split(value: Matrix | int | None) -> tuple[int, int]:
-    """A field as (address or number, bf16 flag)."""
+    """A field as (address or number, kind)."""
     if isinstance(value, Matrix):
-        return value.address, int(value.bf16)
+        return value.address, value.kind
     return value or 0, 0

@@ -2,7 +2,7 @@
 
 B sequences · D model width · H heads · N nope and R rope width · L latent rank · V value width · E experts.
 A phase's chunks are claimed by whoever is free; what is cheap (norms, routing) every thread repeats for itself.
-Tensors are addresses; `d` holds the sizes, `p` float parameters, `m` a layer's matrices, `half` their bf16 flags.
+Tensors are addresses; `d` holds the sizes, `p` float parameters, `m` a layer's matrices, `kinds` what each is kept as.
 """
 
 import math
@@ -12,9 +12,10 @@ import numpy as np
 from perilune.kernels import threads as team
 from perilune.kernels.int4_cpu import CHUNK, down, gate_up, pack_row, run_length
 from perilune.kernels.jit import address, entry, kernel
-from perilune.kernels.linear_cpu import chunk_rows, product
+from perilune.kernels.linear_cpu import chunk_rows, product, row_bytes
 from perilune.kernels.mix import mix_rows, rms_norm, softmax_block
 from perilune.kernels.simd import peek_f32, peek_i64, poke_f32, poke_i64
+from perilune.kernels.tiles import FLOAT32, INT8
 from perilune.kernels.vector import add_scaled, sigmoid, swiglu
 
 # Sizes.
@@ -47,6 +48,15 @@ def copy_floats(source, target, count):
 
 
 @kernel
+def scale_by_rows(x, x_stride, count, scales, stride, n):
+    """x[c, j] *= the scale that lies `stride` bytes after that of j − 1."""
+    for c in range(count):
+        for j in range(n):
+            at = x + c * x_stride + 4 * j
+            poke_f32(at, peek_f32(at) * peek_f32(scales + j * stride))
+
+
+@kernel
 def rotate(kind, x, width, cos, sin):
     """Rotary embedding in place; kind 0: none, 1: pairs (2i, 2i+1), 2: pairs (i, i + width/2)."""
     for i in range(width // 2 if kind else 0):
@@ -58,12 +68,12 @@ def rotate(kind, x, width, cos, sin):
 
 
 @kernel
-def project(sync, phase, d, p, m, half, buf, local, table):
+def project(sync, phase, d, p, m, kinds, buf, local, table):
     """Norm, then the first query projection and the latent projection."""
     b, width, kv = d[B], d[D], d[L] + d[R]
     norm_rows(b, buf[X], m[IN_NORM], width, p + 4 * EPS, local, table)
     matrix, q_width, target = (Q_A, d[Q_RANK], buf[QA]) if d[Q_RANK] else (Q_B, d[H] * (d[N] + d[R]), buf[Q])
-    q_size, kv_size = (2 if half[matrix] else 4) * width, (2 if half[KV_A] else 4) * width
+    q_size, kv_size = row_bytes(kinds[matrix], width), row_bytes(kinds[KV_A], width)
     rows = chunk_rows(q_width + kv, q_size)
     q_chunks = (q_width + rows - 1) // rows
     total, done = q_chunks + (kv + rows - 1) // rows, 0
@@ -72,25 +82,23 @@ def project(sync, phase, d, p, m, half, buf, local, table):
         if chunk < q_chunks:
             r = chunk * rows
             n = min(rows, q_width - r)
-            product(half[matrix] == 1, m[matrix] + r * q_size, n, table, b, width, target + 4 * r, 4 * q_width)
+            product(kinds[matrix], m[matrix] + r * q_size, n, table, b, width, target + 4 * r, 4 * q_width)
         else:
             r = (chunk - q_chunks) * rows
-            product(
-                half[KV_A] == 1, m[KV_A] + r * kv_size, min(rows, kv - r), table, b, width, buf[KVA] + 4 * r, 4 * kv
-            )
+            product(kinds[KV_A], m[KV_A] + r * kv_size, min(rows, kv - r), table, b, width, buf[KVA] + 4 * r, 4 * kv)
         done += 1
         chunk = team.claim(sync, phase)
     team.finish(sync, phase, done, total)
 
 
 @kernel
-def absorb(sync, phase, d, p, m, half, buf, local, table, cos, sin, caches, lengths):
+def absorb(sync, phase, d, p, m, kinds, buf, local, table, cos, sin, caches, lengths):
     """Per sequence: append the cache row. Per head: query, rotation, and the query moved into latent space."""
     b, latent, rope, head = d[B], d[L], d[R], d[N] + d[R]
     kv, q_stride = latent + rope, d[H] * head * 4
     if d[Q_RANK]:
         norm_rows(b, buf[QA], m[Q_NORM], d[Q_RANK], p + 4 * LATENT_EPS, local, table)
-    up_size = (2 if half[KV_B] else 4) * latent
+    up_size = row_bytes(kinds[KV_B], latent)
     total, done = b + d[H], 0
     chunk = team.claim(sync, phase)
     while chunk < total:
@@ -103,16 +111,18 @@ def absorb(sync, phase, d, p, m, half, buf, local, table, cos, sin, caches, leng
             h = chunk - b
             q = buf[Q] + h * head * 4
             if d[Q_RANK]:
-                size = (2 if half[Q_B] else 4) * d[Q_RANK]
-                product(half[Q_B] == 1, m[Q_B] + h * head * size, head, table, b, d[Q_RANK], q, q_stride)
+                size = row_bytes(kinds[Q_B], d[Q_RANK])
+                product(kinds[Q_B], m[Q_B] + h * head * size, head, table, b, d[Q_RANK], q, q_stride)
             for i in range(b):
                 rotate(d[ROTARY], q + i * q_stride + 4 * d[N], rope, cos + i * rope * 2, sin + i * rope * 2)
                 for j in range(head):
                     at = q + i * q_stride + 4 * j
                     poke_f32(at, peek_f32(at) * peek_f32(p + 4 * SOFTMAX_SCALE))
             up_k = m[KV_B] + h * (d[N] + d[V]) * up_size
+            if kinds[KV_B] == INT8:
+                scale_by_rows(q, q_stride, b, up_k + latent, up_size, d[N])
             target = buf[Q_LATENT] + h * kv * 4
-            mix_rows(half[KV_B] == 1, up_k, up_size, q, q_stride, d[N], target, d[H] * kv * 4, b, latent)
+            mix_rows(kinds[KV_B], up_k, up_size, q, q_stride, d[N], target, d[H] * kv * 4, b, latent)
             for i in range(b):
                 copy_floats(q + i * q_stride + 4 * d[N], target + (i * d[H] * kv + latent) * 4, rope)
         done += 1
@@ -147,21 +157,21 @@ def attend(sync, phase, d, buf, local, table, caches, lengths):
         for c in range(count):
             poke_i64(table + 8 * c, buf[Q_LATENT] + (i * heads + h + c) * kv * 4)
         rows = peek_i64(caches + 8 * i) + part * size * kv * 4
-        product(False, rows, n, table, count, kv, local, 4 * size)
+        product(FLOAT32, rows, n, table, count, kv, local, 4 * size)
         slot = (i * d[PARTS] + part) * heads + h
         for c in range(count):
             softmax_block(local + c * 4 * size, n, buf[PART_SUMS] + (slot + c) * 8)
-        mix_rows(False, rows, kv * 4, local, 4 * size, n, buf[PART] + slot * latent * 4, latent * 4, count, latent)
+        mix_rows(FLOAT32, rows, kv * 4, local, 4 * size, n, buf[PART] + slot * latent * 4, latent * 4, count, latent)
         done += 1
         chunk = team.claim(sync, phase)
     team.finish(sync, phase, done, total)
 
 
 @kernel
-def gather_heads(sync, phase, d, m, half, buf, local, table, lengths):
+def gather_heads(sync, phase, d, m, kinds, buf, local, table, lengths):
     """Per head: join the softmax parts, then the value projection."""
     latent, heads, total, done = d[L], d[H], d[H], 0
-    size = (2 if half[KV_B] else 4) * latent
+    size = row_bytes(kinds[KV_B], latent)
     factor = np.empty(1, np.float32)
     h = team.claim(sync, phase)
     while h < total:
@@ -183,16 +193,16 @@ def gather_heads(sync, phase, d, m, half, buf, local, table, lengths):
                 add_scaled(out, address(factor), source, latent)
             poke_i64(table + 8 * i, out)
         up_v = m[KV_B] + (h * (d[N] + d[V]) + d[N]) * size
-        product(half[KV_B] == 1, up_v, d[V], table, d[B], latent, buf[HEADS] + h * d[V] * 4, heads * d[V] * 4)
+        product(kinds[KV_B], up_v, d[V], table, d[B], latent, buf[HEADS] + h * d[V] * 4, heads * d[V] * 4)
         done += 1
         h = team.claim(sync, phase)
     team.finish(sync, phase, done, total)
 
 
 @kernel
-def add_product(sync, phase, bf16, w, n, source, k, count, x, local, table):
+def add_product(sync, phase, kind, w, n, source, k, count, x, local, table):
     """x[b] += W source[b] in chunks of rows."""
-    size = (2 if bf16 else 4) * k
+    size = row_bytes(kind, k)
     rows = chunk_rows(n, size)
     total, done = (n + rows - 1) // rows, 0
     for b in range(count):
@@ -201,7 +211,7 @@ def add_product(sync, phase, bf16, w, n, source, k, count, x, local, table):
     while chunk < total:
         r = chunk * rows
         height = min(rows, n - r)
-        product(bf16, w + r * size, height, table, count, k, local, 4 * height)
+        product(kind, w + r * size, height, table, count, k, local, 4 * height)
         for b in range(count):
             for j in range(height):
                 at = x + (b * n + r + j) * 4
@@ -212,7 +222,7 @@ def add_product(sync, phase, bf16, w, n, source, k, count, x, local, table):
 
 
 @kernel
-def open_feed_forward(sync, phase, d, p, m, half, buf, local, table):
+def open_feed_forward(sync, phase, d, p, m, kinds, buf, local, table):
     """Norm, router scores, and the hidden rows of the dense layer or shared expert."""
     b, width, inner, experts = d[B], d[D], m[INNER], d[E] if m[TABLE] else 0
     norm_rows(b, buf[X], m[POST_NORM], width, p + 4 * EPS, local, table)
@@ -220,8 +230,8 @@ def open_feed_forward(sync, phase, d, p, m, half, buf, local, table):
     up = gate + b * CHUNK * 4
     packs, routes = b if experts else 0, (experts + CHUNK - 1) // CHUNK
     total, done = packs + routes + (inner + CHUNK - 1) // CHUNK, 0
-    size, route_size = (2 if half[GATE] else 4) * width, (2 if half[ROUTER] else 4) * width
-    up_size = (2 if half[UP] else 4) * width
+    size, route_size = row_bytes(kinds[GATE], width), row_bytes(kinds[ROUTER], width)
+    up_size = row_bytes(kinds[UP], width)
     chunk = team.claim(sync, phase)
     while chunk < total:
         if chunk < packs:
@@ -229,12 +239,12 @@ def open_feed_forward(sync, phase, d, p, m, half, buf, local, table):
         elif chunk < packs + routes:
             r = (chunk - packs) * CHUNK
             n, w = min(CHUNK, experts - r), m[ROUTER] + r * route_size
-            product(half[ROUTER] == 1, w, n, table, b, width, buf[SCORES] + 4 * r, 4 * experts)
+            product(kinds[ROUTER], w, n, table, b, width, buf[SCORES] + 4 * r, 4 * experts)
         else:
             r = (chunk - packs - routes) * CHUNK
             n = min(CHUNK, inner - r)
-            product(half[GATE] == 1, m[GATE] + r * size, n, table, b, width, gate, 4 * CHUNK)
-            product(half[UP] == 1, m[UP] + r * up_size, n, table, b, width, up, 4 * CHUNK)
+            product(kinds[GATE], m[GATE] + r * size, n, table, b, width, gate, 4 * CHUNK)
+            product(kinds[UP], m[UP] + r * up_size, n, table, b, width, up, 4 * CHUNK)
             for i in range(b):
                 swiglu(gate + i * CHUNK * 4, up + i * CHUNK * 4, buf[INNER_H] + (i * inner + r) * 4, n)
         done += 1
@@ -288,7 +298,7 @@ def open_experts(sync, phase, d, buf, table_E6, pairs, start, active, which, use
 
 
 @kernel
-def close_experts(sync, phase, d, m, half, buf, local, table, table_E6, pairs, start, active, used, weights, work):
+def close_experts(sync, phase, d, m, kinds, buf, local, table, table_E6, pairs, start, active, used, weights, work):
     """x += experts (ascending) + shared expert, in runs of chunks of rows."""
     b, inner, rows, done = d[B], m[INNER], d[D] // CHUNK, 0
     run = run_length(d[F], rows)
@@ -307,7 +317,7 @@ def close_experts(sync, phase, d, m, half, buf, local, table, table_E6, pairs, s
                 row = chunk * CHUNK
                 down(d[MODE], row, pairs, first, last, d[TOP_K], weights, entry, d[D], d[F], h, h_bytes, out, work)
         for chunk in range(begin, end):
-            add_shared(chunk * CHUNK, d, m, half, buf, local, table)
+            add_shared(chunk * CHUNK, d, m, kinds, buf, local, table)
         done += 1
         share = team.claim(sync, phase)
     team.finish(sync, phase, done, total)
@@ -321,12 +331,12 @@ def closing_shares(d):
 
 
 @kernel
-def add_shared(row, d, m, half, buf, local, table):
+def add_shared(row, d, m, kinds, buf, local, table):
     """x += routed + shared for CHUNK rows of each sequence."""
     b, width, inner = d[B], d[D], m[INNER]
     if inner:
-        size = (2 if half[DOWN] else 4) * inner
-        product(half[DOWN] == 1, m[DOWN] + row * size, CHUNK, table, b, inner, local, 4 * CHUNK)
+        size = row_bytes(kinds[DOWN], inner)
+        product(kinds[DOWN], m[DOWN] + row * size, CHUNK, table, b, inner, local, 4 * CHUNK)
     for i in range(b):
         for j in range(CHUNK):
             at, y = (i * width + row + j) * 4, np.float32(0)

@@ -8,19 +8,22 @@ from typing import Any
 from llvmlite import ir
 
 from perilune.kernels.jit import kernel
-from perilune.kernels.simd import F32, V16F, V16H, Emitter, constant, emit_shared, instruction
+from perilune.kernels.simd import F32, V16B, V16F, V16H, Emitter, constant, emit_shared, instruction
+from perilune.kernels.tiles import BF16, FLOAT32, INT8, widen
 from perilune.kernels.vector import exp
 
 
-def _mix_tile(columns: int, vectors: int, bf16: bool) -> Any:
+def _mix_tile(columns: int, vectors: int, kind: int) -> Any:
+    """Rows of int8 count without their scale, which the caller has put into p."""
+    stored = (V16F, V16H, V16B)[kind]
+
     def write(e: Emitter, rows: Any, stride: Any, p: Any, p_stride: Any, n: Any, out: Any, out_stride: Any) -> None:
-        size = 32 if bf16 else 64
+        size = 64 >> kind
         weights = [e.b.add(p, e.b.mul(p_stride, e.i64(c))) for c in range(columns)]
 
         def step(s: Any, sums: list[Any]) -> list[Any]:
             row = e.b.add(rows, e.b.mul(stride, s))
-            values = [e.load(V16H if bf16 else V16F, row, size * v) for v in range(vectors)]
-            values = [e.widen_bf16(v) for v in values] if bf16 else values
+            values = [widen(e, kind, e.load(stored, row, size * v)) for v in range(vectors)]
             after = []
             for c in range(columns):
                 factor = e.splat(e.load(F32, weights[c], e.b.shl(s, e.i64(2))))
@@ -34,18 +37,19 @@ def _mix_tile(columns: int, vectors: int, bf16: bool) -> Any:
 
     @instruction
     def tile(typing: Any, rows: Any, stride: Any, p: Any, p_stride: Any, n: Any, out: Any, out_stride: Any) -> Any:
-        return emit_shared(f"mix_{columns}_{vectors}_{bf16:d}", 7, write)
+        return emit_shared(f"mix_{columns}_{vectors}_{kind}", 7, write)
 
     return tile
 
 
-_bf16_44, _bf16_41, _bf16_14, _bf16_11 = (_mix_tile(c, v, True) for c in (4, 1) for v in (4, 1))
-_f32_44, _f32_41, _f32_14, _f32_11 = (_mix_tile(c, v, False) for c in (4, 1) for v in (4, 1))
+_f32_44, _f32_41, _f32_14, _f32_11 = (_mix_tile(c, v, FLOAT32) for c in (4, 1) for v in (4, 1))
+_bf16_44, _bf16_41, _bf16_14, _bf16_11 = (_mix_tile(c, v, BF16) for c in (4, 1) for v in (4, 1))
+_int8_44, _int8_41, _int8_14, _int8_11 = (_mix_tile(c, v, INT8) for c in (4, 1) for v in (4, 1))
 
 
 @kernel
-def _mix_columns(bf16, four, wide, row, stride, p, p_stride, n, out, out_stride):
-    if bf16:
+def _mix_columns(kind, four, wide, row, stride, p, p_stride, n, out, out_stride):
+    if kind == BF16:
         if four and wide:
             _bf16_44(row, stride, p, p_stride, n, out, out_stride)
         elif four:
@@ -54,6 +58,15 @@ def _mix_columns(bf16, four, wide, row, stride, p, p_stride, n, out, out_stride)
             _bf16_14(row, stride, p, p_stride, n, out, out_stride)
         else:
             _bf16_11(row, stride, p, p_stride, n, out, out_stride)
+    elif kind == INT8:
+        if four and wide:
+            _int8_44(row, stride, p, p_stride, n, out, out_stride)
+        elif four:
+            _int8_41(row, stride, p, p_stride, n, out, out_stride)
+        elif wide:
+            _int8_14(row, stride, p, p_stride, n, out, out_stride)
+        else:
+            _int8_11(row, stride, p, p_stride, n, out, out_stride)
     elif four and wide:
         _f32_44(row, stride, p, p_stride, n, out, out_stride)
     elif four:
@@ -65,9 +78,9 @@ def _mix_columns(bf16, four, wide, row, stride, p, p_stride, n, out, out_stride)
 
 
 @kernel
-def mix_rows(bf16, rows, stride, p, p_stride, n, out, out_stride, columns, width):
-    """`columns` weighted sums of `n` rows; `width` is a multiple of 16, strides are bytes."""
-    size = 2 if bf16 else 4
+def mix_rows(kind, rows, stride, p, p_stride, n, out, out_stride, columns, width):
+    """`columns` weighted sums of `n` rows; `width` is a multiple of 16, strides are bytes; int8 without its scales."""
+    size = 4 >> kind
     c = 0
     while c < columns:
         four = columns - c >= 4
@@ -75,7 +88,7 @@ def mix_rows(bf16, rows, stride, p, p_stride, n, out, out_stride, columns, width
         while at < width:
             wide = width - at >= 64
             y = out + c * out_stride + 4 * at
-            _mix_columns(bf16, four, wide, rows + at * size, stride, p + c * p_stride, p_stride, n, y, out_stride)
+            _mix_columns(kind, four, wide, rows + at * size, stride, p + c * p_stride, p_stride, n, y, out_stride)
             at += 64 if wide else 16
         c += 4 if four else 1
 

@@ -30,14 +30,25 @@ from perilune.kernels.simd import (
     instruction,
 )
 
+# What a dense weight is kept as. A row of int8 is followed by its float32 scale, in a cache line of its own.
+FLOAT32, BF16, INT8 = 0, 1, 2
+SCALE_BYTES = 64
+
 V4H = ir.VectorType(I16, 4)
 # Which of the 64 bytes (or of a zero vector after them) makes a float32 scale of four bf16 repeated 16 times.
-_SCALE_BYTES = [index for g in range(4) for _ in range(4) for index in (64, 64, 16 * g + 2 * g, 16 * g + 2 * g + 1)]
+_SCALE_PLACES = [index for g in range(4) for _ in range(4) for index in (64, 64, 16 * g + 2 * g, 16 * g + 2 * g + 1)]
 
 
-def _finish(e: Emitter, sums: list[Any], rows: int, columns: int, out: Any, out_stride: Any) -> None:
-    """Add the lanes of 16 accumulators (index c · R + r) and store R sums per activation row."""
+def _finish(
+    e: Emitter, sums: list[Any], rows: int, columns: int, out: Any, out_stride: Any, scales: list[Any] | None = None
+) -> None:
+    """Add the lanes of 16 accumulators (index c · R + r) and store R sums per activation row, times the row's scale."""
     total = e.sum_lanes(sums)
+    if scales is not None:
+        wide: Any = ir.Constant(V16F, ir.Undefined)
+        for lane in range(16):
+            wide = e.b.insert_element(wide, scales[lane % rows], ir.Constant(I32, lane))
+        total = e.b.fmul(total, wide)
     for c in range(columns):
         part = e.shuffle(total, total, range(c * rows, (c + 1) * rows))
         e.store(part, e.b.add(out, e.b.mul(out_stride, e.i64(c))))
@@ -47,13 +58,13 @@ def _row_addresses(e: Emitter, base: Any, stride: Any, rows: int) -> list[Any]:
     return [e.b.add(base, e.b.mul(stride, e.i64(r))) for r in range(rows)]
 
 
-def _ahead(e: Emitter, stride: Any, rows: int) -> Any:
+def _ahead(e: Emitter, stride: Any, rows: int, together: int) -> Any:
     """How far ahead to ask for weights: further in the stream of rows read one by one; of rows side by side the next
     tile when they are short, else 1 KiB further in each.
 
     Several short rows lie in one page, where the hardware follows a single stream only.
     """
-    if _together(rows) == 1:
+    if together == 1:
         return e.i64(2048)
     tile = e.b.mul(stride, e.i64(2 * rows))
     return e.b.select(e.b.icmp_signed("<", tile, e.i64(1 << 15)), tile, e.i64(1024))
@@ -64,23 +75,24 @@ def _together(rows: int) -> int:
     return 1 if rows == 16 else rows
 
 
-def dense_tile(rows: int, bf16: bool) -> Any:
-    """Weights bf16 or float32, activations float32."""
+def dense_tile(rows: int, kind: int) -> Any:
+    """Weights float32, bf16 or int8 with the row's scale behind it; activations float32."""
     columns = 16 // rows
+    # Widening a few int8 takes longer than reading them: more rows keep the processor busy.
+    side_by_side = rows if kind == INT8 else _together(rows)
+    stored = (V16F, V16H, V16B)[kind]
 
     def write(e: Emitter, w: Any, w_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any) -> None:
         weights = _row_addresses(e, w, w_stride, rows)
         inputs = [e.load(I64, x_table, 8 * c) for c in range(columns)]
-        ahead = _ahead(e, w_stride, rows)
+        ahead = _ahead(e, w_stride, rows, side_by_side)
 
         def step(index: Any, sums: list[Any], mask: Any = None) -> list[Any]:
-            def read(kind: ir.VectorType, base: Any, offset: Any) -> Any:
-                return e.load(kind, base, offset) if mask is None else e.load_masked(kind, base, mask, offset)
+            def read(vector: ir.VectorType, base: Any, offset: Any) -> Any:
+                return e.load(vector, base, offset) if mask is None else e.load_masked(vector, base, mask, offset)
 
-            at_x = e.b.shl(index, e.i64(6))
-            at_w = e.b.shl(index, e.i64(5)) if bf16 else at_x
-            ws = [read(V16H if bf16 else V16F, a, at_w) for a in weights]
-            ws = [e.widen_bf16(v) for v in ws] if bf16 else ws
+            at_w, at_x = e.b.shl(index, e.i64(6 - kind)), e.b.shl(index, e.i64(6))
+            ws = [widen(e, kind, read(stored, address, at_w)) for address in weights]
             out_sums = []
             for c in range(columns):
                 x = read(V16F, inputs[c], at_x)
@@ -88,65 +100,41 @@ def dense_tile(rows: int, bf16: bool) -> Any:
             return out_sums
 
         def line(index: Any, sums: list[Any]) -> list[Any]:
-            """One or two steps: a whole cache line of each weight row."""
+            """One, two or four steps: a whole cache line of each weight row."""
             for address in weights if columns <= 2 else []:
                 e.prefetch(address, e.b.add(e.b.shl(index, e.i64(6)), ahead))
-            if not bf16:
-                return step(index, sums)
-            first = e.b.shl(index, e.i64(1))
-            return step(e.b.add(first, e.i64(1)), step(first, sums))
+            first = e.b.shl(index, e.i64(kind))
+            for i in range(1 << kind):
+                sums = step(e.b.add(first, e.i64(i)), sums)
+            return sums
 
         whole = e.b.ashr(k, e.i64(4))
         left = e.b.and_(k, e.i64(15))
-        lines = e.b.ashr(whole, e.i64(1)) if bf16 else whole
+        lines = e.b.ashr(whole, e.i64(kind))
+        begun = e.b.shl(lines, e.i64(kind))
         mask = e.first_lanes(left)
         some = e.b.zext(e.b.icmp_signed(">", left, e.i64(0)), I64)
         all_weights, sums = weights, []
-        for first_row in range(0, rows, _together(rows)):
-            weights = all_weights[first_row : first_row + _together(rows)]
+        for first_row in range(0, rows, side_by_side):
+            weights = all_weights[first_row : first_row + side_by_side]
             part = e.loop(lines, [constant(V16F, 0.0)] * (len(weights) * columns), line)
-            if bf16:
-                part = e.loop(e.b.and_(whole, e.i64(1)), part, lambda _, state: step(e.b.sub(whole, e.i64(1)), state))
+            part = e.loop(e.b.sub(whole, begun), part, lambda i, state: step(e.b.add(begun, i), state))
             sums += e.loop(some, part, lambda _, state: step(whole, state, mask))
-        _finish(e, sums, rows, columns, out, out_stride)
+        scales = [e.load(F32, address, k) for address in all_weights] if kind == INT8 else None
+        _finish(e, sums, rows, columns, out, out_stride, scales)
 
     @instruction
     def tile(typing: Any, w: Any, w_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any) -> Any:
-        return emit_shared(f"dense_{bf16:d}_{rows}", 6, write)
+        return emit_shared(f"dense_{kind}_{rows}", 6, write)
 
     return tile
 
 
-def int8_tile(rows: int) -> Any:
-    """Weights int8 without their scale, activations float32; K is a multiple of 16."""
-    columns = 16 // rows
-
-    def write(e: Emitter, w: Any, w_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any) -> None:
-        weights = _row_addresses(e, w, w_stride, rows)
-        inputs = [e.load(I64, x_table, 8 * c) for c in range(columns)]
-        ahead = _ahead(e, w_stride, rows)
-
-        def step(index: Any, sums: list[Any]) -> list[Any]:
-            at_w, at_x = e.b.shl(index, e.i64(4)), e.b.shl(index, e.i64(6))
-            ws = []
-            for weight in weights:
-                if columns <= 2:
-                    e.prefetch(weight, e.b.add(at_w, ahead))
-                ws.append(e.b.sitofp(e.b.sext(e.load(V16B, weight, at_w), V16I), V16F))
-            out_sums = []
-            for c in range(columns):
-                x = e.load(V16F, inputs[c], at_x)
-                out_sums += [e.fma(v, x, sums[c * rows + r]) for r, v in enumerate(ws)]
-            return out_sums
-
-        sums = e.loop(e.b.ashr(k, e.i64(4)), [constant(V16F, 0.0)] * 16, step)
-        _finish(e, sums, rows, columns, out, out_stride)
-
-    @instruction
-    def tile(typing: Any, w: Any, w_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any) -> Any:
-        return emit_shared(f"int8_{rows}", 6, write)
-
-    return tile
+def widen(e: Emitter, kind: int, stored: Any) -> Any:
+    """16 stored weights as float32, an int8 one without its scale."""
+    if kind == INT8:
+        return e.b.sitofp(e.b.sext(stored, V16I), V16F)
+    return e.widen_bf16(stored) if kind == BF16 else stored
 
 
 def _unpack_float(e: Emitter, words: Any, scale: Any) -> tuple[Any, Any]:
@@ -168,7 +156,7 @@ def int4_float_tile(rows: int) -> Any:
         weights = _row_addresses(e, w, w_stride, rows)
         scales = _row_addresses(e, s, s_stride, rows)
         inputs = [e.load(I64, x_table, 8 * c) for c in range(columns)]
-        ahead = _ahead(e, w_stride, rows)
+        ahead = _ahead(e, w_stride, rows, _together(rows))
 
         def step(group: Any, sums: list[Any]) -> list[Any]:
             at_w, at_s, at_x = (e.b.shl(group, e.i64(n)) for n in (4, 1, 7))
@@ -202,7 +190,7 @@ def int4_int8_tile(rows: int) -> Any:
         weights = _row_addresses(e, w, w_stride, rows)
         scales = _row_addresses(e, s, s_stride, rows)
         inputs = [e.load(I64, x_table, 8 * c) for c in range(columns)]
-        ahead = _ahead(e, w_stride, rows)
+        ahead = _ahead(e, w_stride, rows, _together(rows))
         left = e.b.and_(e.b.ashr(k, e.i64(5)), e.i64(3))
         whole = e.b.ashr(k, e.i64(7))
 
@@ -252,7 +240,7 @@ def _split_nibbles(e: Emitter, words: Any) -> tuple[Any, Any]:
 def _spread_scales(e: Emitter, halves: Any) -> Any:
     """Four bf16 scales as 16 float32 lanes, each repeated four times."""
     copies = e.splat(e.b.bitcast(halves, I64), 8)
-    spread = e.shuffle(e.b.bitcast(copies, V64B), constant(V64B, 0), _SCALE_BYTES)
+    spread = e.shuffle(e.b.bitcast(copies, V64B), constant(V64B, 0), _SCALE_PLACES)
     return e.b.bitcast(spread, V16F)
 
 

@@ -1,7 +1,7 @@
 """The fused decode step of an opened model: one kernel call a token instead of dozens of small ones a layer.
 
 It is the fast form of `Transformer.decode`, whose plain path stays the definition. A model whose weights the kernel
-cannot read in place (float experts, a quantised backbone, group-limited routing, odd widths) keeps the plain one.
+cannot read in place (float experts, a backbone in INT4, group-limited routing, odd widths) keeps the plain one.
 
 Legend: B sequences, D hidden, V vocabulary, P rotary pairs; NP layers by sequences in the cache table.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from perilune.kernels.decode_cpu import DecodePlan, LayerWeights, Matrix, Sizes
+from perilune.kernels.tiles import BF16, FLOAT32, INT8
 from perilune.model.attention import LATENT_NORM_EPS, LatentAttention
 from perilune.model.layers import SwiGLU
 from perilune.model.moe import Int4Experts, MoE
@@ -40,7 +41,7 @@ def fuse(model: Transformer) -> FusedDecode | None:
     moes = [block.mlp for block in model.blocks if isinstance(block.mlp, MoE)]
     if any(not isinstance(moe.experts, Int4Experts) for moe in moes):
         return None
-    if any(isinstance(module, QuantisedLinear) for module in model.modules()):
+    if any(isinstance(module, QuantisedLinear) and module.bits != 8 for module in model.modules()):
         return None
     weights = [w for w in model.parameters() if w.dim() == 2]
     if any(w.dtype not in READABLE or w.device.type != "cpu" or not w.is_contiguous() for w in weights):
@@ -89,7 +90,7 @@ class FusedDecode:
         self.guesses = dict(self._guesses(model.blocks))
         # All experts of a step must be there at once; a batch that could need more goes in parts, with the same bits.
         self.most = self._slots() // model.config.num_experts_per_tok if self.streamed else MOST_AT_ONCE
-        self.plan = DecodePlan(sizes, layers, self._vector(model.norm.weight), _matrix(model.lm_head.weight))
+        self.plan = DecodePlan(sizes, layers, self._vector(model.norm.weight), _matrix(model.lm_head))
 
     def __call__(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:
         """Logits [B, V]; writes one row of every layer's cache per sequence. The caller has reserved the room."""
@@ -156,15 +157,15 @@ class FusedDecode:
         gate, up, down, inner = _swiglu(dense)
         return LayerWeights(
             input_norm=self._vector(block.input_layernorm.weight),
-            q_a=_matrix(a.q_a_proj.weight) if has_lora else None,
+            q_a=_matrix(a.q_a_proj) if has_lora else None,
             q_norm=self._vector(a.q_a_layernorm.weight) if has_lora else 0,
-            q_b=_matrix(a.q_b_proj.weight if has_lora else a.q_proj.weight),
-            kv_a=_matrix(a.kv_a_proj_with_mqa.weight),
+            q_b=_matrix(a.q_b_proj if has_lora else a.q_proj),
+            kv_a=_matrix(a.kv_a_proj_with_mqa),
             kv_norm=self._vector(a.kv_a_layernorm.weight),
-            kv_b=_matrix(a.kv_b_proj.weight),
-            out=_matrix(a.o_proj.weight),
+            kv_b=_matrix(a.kv_b_proj),
+            out=_matrix(a.o_proj),
             post_norm=self._vector(block.post_attention_layernorm.weight),
-            router=_matrix(mlp.gate.weight) if isinstance(mlp, MoE) else None,
+            router=_matrix(mlp.gate) if isinstance(mlp, MoE) else None,
             bias=self._vector(mlp.gate.e_score_correction_bias) if isinstance(mlp, MoE) else 0,
             gate=gate,
             up=up,
@@ -184,14 +185,19 @@ def _no_guess(x_BD: np.ndarray) -> None:
     """The last layer has no next one."""
 
 
-def _matrix(weight: Tensor) -> Matrix:
-    return Matrix(weight.data_ptr(), weight.dtype == torch.bfloat16)
+def _matrix(module: nn.Module) -> Matrix:
+    """Where the weight of a linear map lies and what it is kept as."""
+    if isinstance(module, QuantisedLinear):
+        return Matrix(module.words.data_ptr(), INT8)
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return Matrix(weight.data_ptr(), BF16 if weight.dtype == torch.bfloat16 else FLOAT32)
 
 
 def _swiglu(module: nn.Module | None) -> tuple[Matrix | None, Matrix | None, Matrix | None, int]:
     """The three matrices of a dense feed-forward or shared expert and its inner width."""
     if not isinstance(module, SwiGLU):
         return None, None, None, 0
-    parts = (module.gate_proj.weight, module.up_proj.weight, module.down_proj.weight)
-    gate, up, down = (_matrix(weight) for weight in parts)
-    return gate, up, down, parts[0].shape[0]
+    gate, up, down = (_matrix(part) for part in (module.gate_proj, module.up_proj, module.down_proj))
+    inner = module.gate_proj.rows if isinstance(module.gate_proj, QuantisedLinear) else len(module.gate_proj.weight)
+    return gate, up, down, inner

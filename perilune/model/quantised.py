@@ -1,8 +1,8 @@
 """A Linear in 8 or 4 bits, made when a model is opened: what every token uses then takes a half or a quarter.
 
-INT8 is symmetric with one scale for each output; INT4 is the experts' grid (weights/int4.py). The published numbers are
-BF16, so this is a choice of quality for the sake of memory; `weight` gives the numbers that are really used.
-Legend: N outputs, D inputs, R outputs padded for the kernels, G groups of 32 inputs.
+INT8 is symmetric with one scale for each output, which lies behind its row; INT4 is the experts' grid
+(weights/int4.py). The published numbers are BF16, so this is a choice of quality for the sake of memory; `weight` gives
+the numbers that are really used. Legend: N outputs, D inputs, R outputs padded for the kernels, G groups of 32 inputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.errors import WeightsError
-from perilune.kernels import quantised_cpu
+from perilune.kernels import int4_linear_cpu, linear_cpu
+from perilune.kernels.tiles import SCALE_BYTES
 from perilune.weights import int4
 
 BACKBONES = ("bf16", "int8", "int4")
@@ -20,7 +21,7 @@ PIECE = 1 << 24  # numbers made float32 at once: a head of 2 GB never stands who
 
 
 class QuantisedLinear(nn.Module):
-    """x @ weight.T from few bits."""
+    """x @ weight.T from few bits: `words` are int8 [N, D + SCALE_BYTES] or int32 [R, D / 8] beside `scale`."""
 
     words: Tensor
     scale: Tensor
@@ -28,32 +29,36 @@ class QuantisedLinear(nn.Module):
     def __init__(self, weight_ND: Tensor, bits: int):
         """`bits` is 8 or 4; raises WeightsError for a weight that is not finite."""
         super().__init__()
-        self.bits, (self.rows, width) = bits, weight_ND.shape
-        padded = quantised_cpu.padded(self.rows)
+        self.bits, (self.rows, self.width) = bits, weight_ND.shape
         if bits == 8:
-            self.register_buffer("words", torch.zeros(padded, width, dtype=torch.int8))
-            self.register_buffer("scale", torch.zeros(padded, dtype=torch.float32))
+            self.register_buffer("words", torch.zeros(self.rows, self.width + SCALE_BYTES, dtype=torch.int8))
         else:
-            self.register_buffer("words", torch.zeros(padded, width // 8, dtype=torch.int32))
-            self.register_buffer("scale", torch.zeros(padded, width // int4.GROUP, dtype=torch.bfloat16))
-        step = max(1, PIECE // width)
+            padded = int4_linear_cpu.padded(self.rows)
+            self.register_buffer("words", torch.zeros(padded, self.width // 8, dtype=torch.int32))
+            self.register_buffer("scale", torch.zeros(padded, self.width // int4.GROUP, dtype=torch.bfloat16))
+        step = max(1, PIECE // self.width)
         for start in range(0, self.rows, step):
             part = slice(start, min(start + step, self.rows))
-            self.words[part], self.scale[part] = _int8(weight_ND[part]) if bits == 8 else _int4(weight_ND[part])
+            if bits == 8:
+                self.words[part] = _int8(weight_ND[part])
+            else:
+                self.words[part], self.scale[part] = _int4(weight_ND[part])
 
     @property
     def weight(self) -> Tensor:
         """What the stored bits say, float32 [N, D]."""
-        words, scale = self.words[: self.rows], self.scale[: self.rows]
-        return words.float() * scale[:, None] if self.bits == 8 else int4.dequantize(words, scale)
+        if self.bits == 8:
+            scale_N1 = self.words[:, self.width : self.width + 4].contiguous().view(torch.float32)
+            return self.words[:, : self.width] * scale_N1
+        return int4.dequantize(self.words[: self.rows], self.scale[: self.rows])
 
     def forward(self, x_TD: Tensor) -> Tensor:
         rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous().numpy()
         if self.bits == 8:
-            y_TN = quantised_cpu.linear_int8(rows_TD, self.words.numpy(), self.scale.numpy(), self.rows)
+            y_TN = linear_cpu.linear(rows_TD, self.words.numpy())
         else:
             scale_RG = self.scale.view(torch.uint16).numpy()
-            y_TN = quantised_cpu.linear_int4(rows_TD, self.words.numpy(), scale_RG, self.rows)
+            y_TN = int4_linear_cpu.linear_int4(rows_TD, self.words.numpy(), scale_RG, self.rows)
         return torch.from_numpy(y_TN).view(*x_TD.shape[:-1], -1)
 
     def plain(self, x_TD: Tensor) -> Tensor:
@@ -61,14 +66,14 @@ class QuantisedLinear(nn.Module):
         return F.linear(x_TD, self.weight)
 
 
-def _int8(weight_ND: Tensor) -> tuple[Tensor, Tensor]:
+def _int8(weight_ND: Tensor) -> Tensor:
     w_ND = weight_ND.float()
     largest_N1 = w_ND.abs().amax(-1, keepdim=True)
     if not bool(torch.isfinite(largest_N1).all()):
         raise WeightsError("a weight that is not finite cannot be quantised")
     scale_N1 = largest_N1 / 127
     q_ND = (w_ND / torch.where(scale_N1 > 0, scale_N1, 1.0)).round_().to(torch.int8)
-    return q_ND, scale_N1.squeeze(-1)
+    return torch.from_numpy(linear_cpu.int8_rows(q_ND.numpy(), scale_N1.numpy()))
 
 
 def _int4(weight_ND: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,8 +91,10 @@ def is_quantised(name: str, shape: tuple[int, ...]) -> bool:
 
 def quantised_bytes(shape: tuple[int, ...], backbone: str) -> int:
     """What such a parameter takes in "int8" or "int4"."""
-    rows, width = quantised_cpu.padded(shape[0]), shape[1]
-    return rows * (width + 4) if backbone == "int8" else rows * width * 9 // 16
+    rows, width = shape
+    if backbone == "int8":
+        return rows * (width + SCALE_BYTES)
+    return int4_linear_cpu.padded(rows) * width * 9 // 16
 
 
 def quantise(model: nn.Module, name: str, weight_ND: Tensor, backbone: str) -> None:
