@@ -7,10 +7,11 @@ import pytest
 from perilune.engine.sample import Sampler
 from perilune.engine.scheduler import BusyError, Scheduler, Sequence
 from perilune.engine.types import Request, SamplingParams
+from perilune.errors import RequestError
 
 
-def sequence(prompt_length: int = 4) -> Sequence:
-    request = Request(tuple(range(prompt_length)))
+def sequence(prompt_length: int = 4, priority: int = 0) -> Sequence:
+    request = Request(tuple(range(prompt_length)), priority=priority)
     return Sequence(request, Sampler(SamplingParams()), 100, list(request.prompt_ids))
 
 
@@ -80,3 +81,22 @@ def test_removing_works_wherever_a_sequence_stands():
 def test_limits_must_be_positive():
     with pytest.raises(ValueError, match="at least 1"):
         Scheduler(max_batch=0)
+
+
+def test_those_of_a_lower_priority_are_admitted_and_read_first():
+    scheduler = Scheduler(max_batch=4)
+    batch, chat, later, urgent = (sequence(8, priority) for priority in (50, 0, 50, 0))
+    for one in (batch, chat, later, urgent):
+        scheduler.add(one)
+    assert list(scheduler.waiting) == [chat, urgent, batch, later]
+    assert scheduler.admit() == [chat, urgent, batch, later]
+    assert [scheduler.readers(8, whole_prompt) for _ in range(3)] == [[chat], [urgent], [chat]]
+    for one in (chat, urgent):
+        scheduler.remove(one)
+    assert scheduler.readers(8, whole_prompt) == [batch]
+
+
+@pytest.mark.parametrize("priority", [-1, 101, 0.5, "0", True])
+def test_a_priority_is_a_whole_number_within_its_limits(priority):
+    with pytest.raises(RequestError, match="priority"):
+        sequence(4, priority)

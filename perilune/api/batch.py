@@ -136,9 +136,10 @@ def run_batch(
     on_done: OnDone | None = None,
     stop: threading.Event | None = None,
     cache_salt: str = "",
+    priority: int = 0,
 ) -> BatchResult:
     """Answers every line that `out` does not answer yet, `together` at a time. Ctrl-C, or `stop`, writes nothing
-    half. `cache_salt` as in Model.stream."""
+    half. `cache_salt` as in Model.stream; no line has a lower priority than `priority`."""
     if not 1 <= together <= model.engine.scheduler.max_batch:
         raise RequestError(f"together must be from 1 to {model.engine.scheduler.max_batch}, got {together}")
     try:
@@ -154,7 +155,7 @@ def run_batch(
         try:
             while True:
                 while len(running) < together and (line := next(waiting, None)):
-                    running[team.submit(_answer, model, line, stopping, cache_salt)] = line
+                    running[team.submit(_answer, model, line, stopping, cache_salt, priority)] = line
                 if not running:
                     return result
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -168,9 +169,13 @@ def run_batch(
             stopping.set()
 
 
-def _answer(model: Model, line: Line, stopping: threading.Event, salt: str) -> list[ChatReply]:
+def _answer(model: Model, line: Line, stopping: threading.Event, salt: str, priority: int) -> list[ChatReply]:
+    def own(options: dict[str, Any]) -> dict[str, Any]:
+        given = options.get("priority", 0)
+        return {**options, "cache_salt": salt, "priority": max(given, priority) if type(given) is int else given}
+
     with ExitStack() as opened:
-        streams = [opened.enter_context(model.stream(**options, cache_salt=salt)) for options in choices_of(line.body)]
+        streams = [opened.enter_context(model.stream(**own(options))) for options in choices_of(line.body)]
         for stream in streams:  # reading one steps the engine for all of them
             for _ in stream:
                 if stopping.is_set():

@@ -188,6 +188,7 @@ class Model:
         response_format: Mapping[str, Any] | None = None,
         structured_outputs: Mapping[str, Any] | None = None,
         cache_salt: str = "",
+        priority: int = 0,
         on_prefill: OnPrefill | None = None,
         **sampling: Any,
     ) -> ReplyStream:
@@ -197,7 +198,7 @@ class Model:
         OpenAI's, `structured_outputs` one of {"json", "json_object", "regex", "choice", "grammar"} as vLLM has it. Both
         hold for the answer, after the reasoning. `on_prefill(done, total)` reports how much of the prompt has been
         read. Stop strings are matched in the answer, not in the reasoning before it. What is kept of a prompt is only
-        reused under the same `cache_salt`.
+        reused under the same `cache_salt`. Replies of a higher `priority` (0 to 100) wait for those of a lower one.
         """
         thinks = thinking and not continue_final_message
         shape = shape_of(
@@ -225,7 +226,7 @@ class Model:
             calls_before=count_calls(messages),
         )
         grammar = None if shape is None else self._grammar(shape)
-        request = replace(self._request(rendered.ids, sampling, grammar), cache_salt=cache_salt)
+        request = replace(self._request(rendered.ids, sampling, grammar), cache_salt=cache_salt, priority=priority)
         return ReplyStream(self.engine, request, parser, on_prefill)
 
     def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop")
 MOST_CHOICES = 16
 LEAST_LOGPROB = -9999.0  # JSON knows no infinity
-BENCHMARKS = ("ignore_eos",)  # as vLLM has it: replies of a fixed length
+AS_VLLM = ("ignore_eos", "priority")  # replies of a fixed length; who waits for whom
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 FORM = ("tool_choice", "parallel_tool_calls", "response_format", "structured_outputs")
 # Fields that say nothing about the answer, or that whoever calls `chat_options` deals with.
@@ -40,7 +40,7 @@ KNOWN = frozenset(
         *SAMPLING,
         *PENALTIES,
         *FORM,
-        *BENCHMARKS,
+        *AS_VLLM,
         *ELSEWHERE,
         "messages",
         "tools",
@@ -60,7 +60,7 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     refuse_unknown(body, KNOWN)
     if body.get("parallel_tool_calls") not in (None, True, False):
         raise RequestError("parallel_tool_calls must be true or false")
-    options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM, *BENCHMARKS) if body.get(name) is not None}
+    options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM, *AS_VLLM) if body.get(name) is not None}
     if body.get("max_completion_tokens") is not None:
         options["max_tokens"] = body["max_completion_tokens"]
     options |= _weighing(body)

@@ -63,7 +63,8 @@ class Sequence:
 
 
 class Scheduler:
-    """First come, first admitted; prompts take turns, so a short one never waits for a long one."""
+    """First come, first admitted, those of a lower `priority` before all others; prompts take turns, so a short one
+    never waits for a long one."""
 
     def __init__(
         self, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING, max_tokens: int | None = None
@@ -80,7 +81,11 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         if len(self.waiting) >= self.max_waiting:
             raise BusyError(f"{self.max_waiting} requests are waiting already; send this one again later")
-        self.waiting.append(sequence)
+        # From the end: nearly everyone belongs there.
+        at = len(self.waiting)
+        while at and self.waiting[at - 1].request.priority > sequence.request.priority:
+            at -= 1
+        self.waiting.insert(at, sequence)
 
     def admit(self) -> list[Sequence]:
         """Moves waiting sequences into free places of the batch."""
@@ -101,7 +106,8 @@ class Scheduler:
     def readers(self, budget: int, chunk_of: Callable[[Sequence], int]) -> list[Sequence]:
         """Whose prompt chunks run in this step: at least one, more while they fit into `budget` tokens."""
         chosen: list[Sequence] = []
-        for sequence in [s for s in self.running if s.reads_prompt]:
+        reading = (s for s in self.running if s.reads_prompt)
+        for sequence in sorted(reading, key=lambda s: s.request.priority):
             size = chunk_of(sequence)
             if chosen and size > budget:
                 break

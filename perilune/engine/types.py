@@ -23,6 +23,7 @@ MAX_BIASED = 1024
 MAX_BIAS = 100.0
 MAX_NEW_TOKENS = 10_000_000  # beyond any context; the context limit is checked per model
 MAX_SEED = 2**63 - 1
+MAX_PRIORITY = 100
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -85,7 +86,8 @@ class Request:
     """A prompt as ids, how to continue it, and the ids that end the reply.
 
     `pages` are what the model has read before, `read_tokens` of it, where it has a chunk memory. `grammar` is what the
-    reply is held to. What is kept of a request is reused by those of the same `cache_salt` only.
+    reply is held to. What is kept of a request is reused by those of the same `cache_salt` only. Requests of a higher
+    `priority`, from 0 to MAX_PRIORITY, wait for those of a lower one.
     """
 
     prompt_ids: tuple[int, ...]
@@ -95,8 +97,10 @@ class Request:
     read_tokens: int = 0
     grammar: Grammar | None = None
     cache_salt: str = ""
+    priority: int = 0
 
     def __post_init__(self) -> None:
+        _check_int("priority", self.priority, 0, MAX_PRIORITY)
         object.__setattr__(self, "prompt_ids", token_ids(self.prompt_ids, "prompt_ids"))
         ends = () if self.params.ignore_eos else self.stop_ids
         object.__setattr__(self, "stop_ids", frozenset(token_ids(ends, "stop_ids")))

@@ -30,6 +30,7 @@ from perilune.server.guard import read_json
 from perilune.server.kept import Kept
 
 TOGETHER = 8  # requests of a batch at a time; others get the rest of the engine's places
+PRIORITY = 50  # whoever waits for a reply comes first
 MOST_INPUT_BYTES = 200 << 20
 WINDOW_SECONDS = 24 * 3600
 TELL_SECONDS = 2.0  # how often the counts of a running batch are written down
@@ -148,7 +149,7 @@ class Batches:
 
         if batch["status"] == "in_progress" and not self._closing.is_set():
             options = {"together": TOGETHER, "on_done": on_done, "stop": self._stop, "cache_salt": owner}
-            run_batch(self.model, lines, out, **options)
+            run_batch(self.model, lines, out, priority=PRIORITY, **options)
         if not self._closing.is_set():
             self._end(owner, batch["id"], out)
 

@@ -13,6 +13,7 @@ from perilune.api.openai import MOST_CHOICES
 from perilune.engine.types import (
     MAX_BIAS,
     MAX_NEW_TOKENS,
+    MAX_PRIORITY,
     MAX_SEED,
     MAX_STOP_CHARACTERS,
     MAX_STOP_STRINGS,
@@ -69,6 +70,7 @@ CHAT_FIELDS: dict[str, Schema] = {
     "logprobs": BOOLEAN,
     "top_logprobs": _number(0, MAX_TOP_LOGPROBS, "integer"),
     "ignore_eos": BOOLEAN,
+    "priority": _number(0, MAX_PRIORITY, "integer"),
     "thinking": OBJECT,
     "reasoning_effort": ANY,
     "chat_template_kwargs": OBJECT,
