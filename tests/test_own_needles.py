@@ -20,9 +20,9 @@ GOOD = '{"needle": "The key lies under the mat.", "question": "Where does the ke
 
 def test_the_written_needles_are_many_that_answer_only_their_own_question():
     written = read_needles(WRITTEN)
-    assert len(written) == 240
+    assert len(written) == 283
     asked = [lookup.questions[0] for lookup in written]
-    assert len({one.text for one in asked}) == 240
+    assert len({one.text for one in asked}) == 283
     for i, one in enumerate(asked):
         (value,) = one.values
         others = [lookup.needles[0] for k, lookup in enumerate(written) if k != i]
@@ -99,8 +99,8 @@ def test_own_needles_stand_where_they_are_asked_for(tmp_path):
             assert asked.values[0] in tokenizer.decode(haystack.ids[start:end].tolist())
             seen.append(asked.question)
     assert len(set(seen)) == 40 and "held out" not in plan.notes()[1]
-    with pytest.raises(RequestError, match="240 needles"):
-        Plan((8_192,), count=241, own=own)
+    with pytest.raises(RequestError, match="283 needles"):
+        Plan((8_192,), count=284, own=own)
 
 
 def test_the_command_takes_both(monkeypatch, tmp_path):

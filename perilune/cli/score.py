@@ -65,7 +65,7 @@ def needle(
     filler: Annotated[str, typer.Option("--filler", help="text, code, noise, or a file or folder of yours.")] = "text",
     needles: Annotated[
         str | None,
-        typer.Option("--needles", help='"written" (240, by hand), or JSONL of needle, question, answer.'),
+        typer.Option("--needles", help='"written" (283, by hand), or JSONL of needle, question, answer.'),
     ] = None,
     seed: Seed = 0,
     png: Png = None,

@@ -57,6 +57,19 @@ TRAIN: tuple[tuple[tuple[str, ...], str], ...] = (
     (("path",), "source file | settings file"),
     (("uuid", "hex"), "id | session id | hash | device id | record id"),
     (("thing", "phrase"), "hiding object | gift | prize | cargo | lost item"),
+    (("spelled",), "crew | stock | supply | duration | interval | reserve | harvest | waiting time | term"),
+    (
+        ("phrase", "thing", "word"),
+        "topic | title | reason | cause | theme | name | ingredient | weapon | material | tool",
+    ),
+    (("person", "made_up"), "author | winner | leader | witness | friend | guardian | patron | rival | heir | guest"),
+    (
+        ("town", "made_up", "spot"),
+        "meeting point | branch | harbour | hiding place | residence | camp | source | venue",
+    ),
+    (("date", "clock", "weekday"), "time of repair | next visit | end of the lease | start of work | last change"),
+    (("uuid", "number", "hex"), "secret identifier | unique key | signature | seal | checksum | transaction number"),
+    (("email", "phone", "ip", "path"), "contact | endpoint | folder | link | mailbox | backup place | report file"),
 )
 HELD_OUT: tuple[tuple[tuple[str, ...], str], ...] = (
     (CODES, "vault combination | licence plate | gate cipher | account digits | lock sequence | voucher | invoice no"),

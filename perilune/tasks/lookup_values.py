@@ -18,6 +18,17 @@ HEAVY = ("kg", "tons", "pounds", "grams", "stone")
 UNITS = ("kg", "km", "m", "cm", "litres", "tons", "volts", "watts", "degrees", "bar", "hours", "minutes", "pages")
 
 
+_TEENS = (
+    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+    "nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_COUNTED = (
+    "days weeks months years hours minutes nights miles metres steps litres barrels tons sacks crowns pounds francs "
+    "guests people horses boats houses pages letters rooms beds books bottles coins seats carts trees sheep loaves"
+)
+
+
 @dataclass(frozen=True)
 class Kind:
     """`room`: about how many different values there are, so that a document never runs short of them."""
@@ -86,6 +97,18 @@ def measured(units: tuple[str, ...]) -> Make:
 
 def percent(rng: random.Random, held_out: bool) -> str:
     return f"{rng.randrange(1, 100)}.{rng.randrange(10)}%"
+
+
+def spelled(rng: random.Random, held_out: bool) -> str:
+    """A number in words with what it counts: "two hundred and forty sacks"."""
+    teens, tens, counted = _TEENS.split(), _TENS.split(), _COUNTED.split()
+    number = pick(rng, teens + tens)
+    if chance(rng, 0.4):
+        number += pick(rng, (" hundred", " thousand"))
+        number += f" and {pick(rng, teens + tens)}" if chance(rng, 0.4) else ""
+    elif number in tens and chance(rng, 0.5):
+        number += "-" + pick(rng, teens[:8])
+    return f"{number} {pick(rng, counted)}"
 
 
 def address_ip(rng: random.Random, held_out: bool) -> str:
@@ -170,6 +193,7 @@ KINDS: dict[str, Kind] = {
         Kind("distance", measured(FAR), 10**4),
         Kind("mass", measured(HEAVY), 10**4),
         Kind("percent", percent, 900),
+        Kind("spelled", spelled, 4_000),
         Kind("ip", address_ip, 10**9),
         Kind("phone", phone, 10**9),
         Kind("version", version, 10**4),
@@ -194,11 +218,12 @@ KINDS: dict[str, Kind] = {
 
 
 class Values:
-    """Values of one document, no two alike."""
+    """Values of one document, none of which is a part of another."""
 
     def __init__(self, rng: random.Random, held_out: bool) -> None:
         self.rng, self.held_out = rng, held_out
-        self.taken: set[str] = set()
+        self.taken: set[str] = set()  # values, and the parts of them and of names
+        self.given: set[str] = set()
 
     def avoid(self, names: Iterable[str]) -> None:
         """No value shall stand in one of these names: it would stand in another needle, too."""
@@ -209,7 +234,9 @@ class Values:
         """A value not given before; None when the kind seems used up."""
         for _ in range(40):
             value = KINDS[kind].make(self.rng, self.held_out)
-            if value.lower() not in self.taken:
-                self.taken.add(value.lower())
+            parts = w.runs_of_words(value) | {value.lower()}
+            if value.lower() not in self.taken and not parts & self.given:
+                self.taken |= parts
+                self.given.add(value.lower())
                 return value
         return None
