@@ -74,16 +74,15 @@ def _uses(steps: Sequence[Step]) -> Iterator[Key]:
 
 
 def _fading(uses: Sequence[Key], slots: int, layers: int) -> np.ndarray:
-    worth, held, layer = FadingUses(layers), set[Key](), -1
+    worth, layer = FadingUses(layers), -1
     hits = np.zeros(len(uses), bool)
     for i, key in enumerate(uses):
         if key[0] != layer:
             worth.next_layer()
             layer = key[0]
-        hits[i] = key in held
-        if not hits[i] and len(held) == slots:
-            held.remove(worth.least(lambda _: True) or key)
-        held.add(key)
+        hits[i] = key in worth
+        if not hits[i] and len(worth) == slots:
+            worth.least(lambda _: True)
         worth.use(key)
     return hits
 

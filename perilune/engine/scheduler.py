@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -81,11 +82,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         if len(self.waiting) >= self.max_waiting:
             raise BusyError(f"{self.max_waiting} requests are waiting already; send this one again later")
-        # From the end: nearly everyone belongs there.
-        at = len(self.waiting)
-        while at and self.waiting[at - 1].request.priority > sequence.request.priority:
-            at -= 1
-        self.waiting.insert(at, sequence)
+        insort(self.waiting, sequence, key=_priority)
 
     def admit(self) -> list[Sequence]:
         """Moves waiting sequences into free places of the batch."""
@@ -107,7 +104,7 @@ class Scheduler:
         """Whose prompt chunks run in this step: at least one, more while they fit into `budget` tokens."""
         chosen: list[Sequence] = []
         reading = (s for s in self.running if s.reads_prompt)
-        for sequence in sorted(reading, key=lambda s: s.request.priority):
+        for sequence in sorted(reading, key=_priority):
             size = chunk_of(sequence)
             if chosen and size > budget:
                 break
@@ -123,3 +120,7 @@ class Scheduler:
             self.running.remove(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
+
+
+def _priority(sequence: Sequence) -> int:
+    return sequence.request.priority

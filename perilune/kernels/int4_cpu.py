@@ -313,6 +313,15 @@ def add_rows(y_RD: np.ndarray, tokens_R: np.ndarray, weights_R: np.ndarray, out_
     _add_rows(rows, np.ascontiguousarray(tokens_R, np.int64), weights, out_TD)
 
 
+def random_experts(count: int, d: int, f: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For measuring: words and scales of `count` experts, to be kept alive, and the table of their addresses."""
+    words = d * f // 8
+    packed = np.random.default_rng(0).integers(0, 1 << 31, (count, 3, words), np.int32)
+    scales = np.full((count, 3, words // 4), 0x3F80, np.uint16)
+    parts = [[(packed[e, m].ctypes.data, scales[e, m].ctypes.data) for m in range(3)] for e in range(count)]
+    return packed, scales, np.array([[address for pair in rows for address in pair] for rows in parts], np.int64)
+
+
 def expert_ffn_plain(x_TD, ids_TK, weights_TK, experts):
     """The definition, in the dtype of x; `experts[e]` holds float matrices (gate [F, D], up [F, D], down [D, F])."""
     out_TD = np.zeros_like(x_TD)

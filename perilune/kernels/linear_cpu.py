@@ -18,6 +18,7 @@ _f32_16, _f32_8, _f32_4, _f32_1 = (dense_tile(rows, FLOAT32) for rows in (16, 8,
 _bf16_16, _bf16_8, _bf16_4, _bf16_1 = (dense_tile(rows, BF16) for rows in (16, 8, 4, 1))
 _int8_16, _int8_8, _int8_4, _int8_1 = (dense_tile(rows, INT8) for rows in (16, 8, 4, 1))
 
+_KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.uint16): BF16, np.dtype(np.int8): INT8}
 # Bytes of activations that stay in the second-level cache while weight rows pass by.
 _CACHED_BYTES = 1 << 19
 # From this many rows on, bf16 weights are widened once and reused.
@@ -146,8 +147,7 @@ def chunk_rows(n: int, row_bytes: int) -> int:
 
 def linear(x_TD: np.ndarray, w_ND: np.ndarray) -> np.ndarray:
     """x [T, D] float32 times w [N, D], float32 [T, N]; w is float32, bf16 as uint16, or int8 as `int8_rows` has it."""
-    kinds = {np.dtype(np.float32): FLOAT32, np.dtype(np.uint16): BF16, np.dtype(np.int8): INT8}
-    kind = kinds.get(w_ND.dtype)
+    kind = _KINDS.get(w_ND.dtype)
     if kind is None or w_ND.ndim != 2 or not w_ND.flags.c_contiguous:
         raise ValueError(
             f"weights must be contiguous [N, D] float32, bf16 as uint16, or int8 with scales, "
@@ -191,12 +191,17 @@ def int8_rows(q_ND: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
     return rows
 
 
+def int8_parts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `int8_rows`: int8 [N, D] and float32 [N, 1]."""
+    return rows[:, :-SCALE_BYTES], rows[:, -SCALE_BYTES:][:, :4].copy().view(np.float32)
+
+
 def linear_plain(x_TD: np.ndarray, w_ND: np.ndarray) -> np.ndarray:
     """The definition, in float64."""
     w = w_ND
     if w_ND.dtype == np.uint16:
         w = (w_ND.astype(np.uint32) << 16).view(np.float32)
     elif w_ND.dtype == np.int8:
-        scale_N1 = np.ascontiguousarray(w_ND[:, -SCALE_BYTES:][:, :4]).view(np.float32)
-        w = w_ND[:, :-SCALE_BYTES] * scale_N1.astype(np.float64)
+        q_ND, scale_N1 = int8_parts(w_ND)
+        w = q_ND * scale_N1.astype(np.float64)
     return x_TD.astype(np.float64) @ w.astype(np.float64).T

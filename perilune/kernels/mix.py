@@ -8,14 +8,13 @@ from typing import Any
 from llvmlite import ir
 
 from perilune.kernels.jit import kernel
-from perilune.kernels.simd import F32, V16B, V16F, V16H, Emitter, constant, emit_shared, instruction
-from perilune.kernels.tiles import BF16, FLOAT32, INT8, widen
+from perilune.kernels.simd import F32, V16F, Emitter, constant, emit_shared, instruction
+from perilune.kernels.tiles import BF16, FLOAT32, INT8, STORED, widen
 from perilune.kernels.vector import exp
 
 
 def _mix_tile(columns: int, vectors: int, kind: int) -> Any:
     """Rows of int8 count without their scale, which the caller has put into p."""
-    stored = (V16F, V16H, V16B)[kind]
 
     def write(e: Emitter, rows: Any, stride: Any, p: Any, p_stride: Any, n: Any, out: Any, out_stride: Any) -> None:
         size = 64 >> kind
@@ -23,7 +22,7 @@ def _mix_tile(columns: int, vectors: int, kind: int) -> Any:
 
         def step(s: Any, sums: list[Any]) -> list[Any]:
             row = e.b.add(rows, e.b.mul(stride, s))
-            values = [widen(e, kind, e.load(stored, row, size * v)) for v in range(vectors)]
+            values = [widen(e, kind, e.load(STORED[kind], row, size * v)) for v in range(vectors)]
             after = []
             for c in range(columns):
                 factor = e.splat(e.load(F32, weights[c], e.b.shl(s, e.i64(2))))

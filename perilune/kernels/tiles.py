@@ -34,6 +34,8 @@ from perilune.kernels.simd import (
 FLOAT32, BF16, INT8 = 0, 1, 2
 SCALE_BYTES = 64
 
+STORED = (V16F, V16H, V16B)  # 16 weights of each kind
+
 V4H = ir.VectorType(I16, 4)
 # Which of the 64 bytes (or of a zero vector after them) makes a float32 scale of four bf16 repeated 16 times.
 _SCALE_PLACES = [index for g in range(4) for _ in range(4) for index in (64, 64, 16 * g + 2 * g, 16 * g + 2 * g + 1)]
@@ -80,7 +82,6 @@ def dense_tile(rows: int, kind: int) -> Any:
     columns = 16 // rows
     # Widening a few int8 takes longer than reading them: more rows keep the processor busy.
     side_by_side = rows if kind == INT8 else _together(rows)
-    stored = (V16F, V16H, V16B)[kind]
 
     def write(e: Emitter, w: Any, w_stride: Any, x_table: Any, k: Any, out: Any, out_stride: Any) -> None:
         weights = _row_addresses(e, w, w_stride, rows)
@@ -92,7 +93,7 @@ def dense_tile(rows: int, kind: int) -> Any:
                 return e.load(vector, base, offset) if mask is None else e.load_masked(vector, base, mask, offset)
 
             at_w, at_x = e.b.shl(index, e.i64(6 - kind)), e.b.shl(index, e.i64(6))
-            ws = [widen(e, kind, read(stored, address, at_w)) for address in weights]
+            ws = [widen(e, kind, read(STORED[kind], address, at_w)) for address in weights]
             out_sums = []
             for c in range(columns):
                 x = read(V16F, inputs[c], at_x)

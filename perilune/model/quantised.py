@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from perilune.errors import WeightsError
 from perilune.kernels import int4_linear_cpu, linear_cpu
-from perilune.kernels.tiles import SCALE_BYTES
+from perilune.kernels.tiles import INT8
 from perilune.weights import int4
 
 BACKBONES = ("bf16", "int8", "int4")
@@ -21,7 +21,7 @@ PIECE = 1 << 24  # numbers made float32 at once: a head of 2 GB never stands who
 
 
 class QuantisedLinear(nn.Module):
-    """x @ weight.T from few bits: `words` are int8 [N, D + SCALE_BYTES] or int32 [R, D / 8] beside `scale`."""
+    """x @ weight.T from few bits: `words` are int8 rows (linear_cpu.py) or int32 [R, D / 8] beside `scale`."""
 
     words: Tensor
     scale: Tensor
@@ -31,7 +31,9 @@ class QuantisedLinear(nn.Module):
         super().__init__()
         self.bits, (self.rows, self.width) = bits, weight_ND.shape
         if bits == 8:
-            self.register_buffer("words", torch.zeros(self.rows, self.width + SCALE_BYTES, dtype=torch.int8))
+            self.register_buffer(
+                "words", torch.zeros(self.rows, linear_cpu.row_bytes(INT8, self.width), dtype=torch.int8)
+            )
         else:
             padded = int4_linear_cpu.padded(self.rows)
             self.register_buffer("words", torch.zeros(padded, self.width // 8, dtype=torch.int32))
@@ -48,8 +50,8 @@ class QuantisedLinear(nn.Module):
     def weight(self) -> Tensor:
         """What the stored bits say, float32 [N, D]."""
         if self.bits == 8:
-            scale_N1 = self.words[:, self.width : self.width + 4].contiguous().view(torch.float32)
-            return self.words[:, : self.width] * scale_N1
+            q_ND, scale_N1 = linear_cpu.int8_parts(self.words.numpy())
+            return torch.from_numpy(q_ND * scale_N1)
         return int4.dequantize(self.words[: self.rows], self.scale[: self.rows])
 
     def forward(self, x_TD: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ def quantised_bytes(shape: tuple[int, ...], backbone: str) -> int:
     """What such a parameter takes in "int8" or "int4"."""
     rows, width = shape
     if backbone == "int8":
-        return rows * (width + SCALE_BYTES)
+        return rows * linear_cpu.row_bytes(INT8, width)
     return int4_linear_cpu.padded(rows) * width * 9 // 16
 
 

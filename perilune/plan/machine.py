@@ -72,12 +72,8 @@ def _dense_rates(repeats: int) -> tuple[float, float]:
 
 def _expert_rates(repeats: int) -> tuple[float, float]:
     """The same of INT4 experts of the published width."""
-    count, rng = 8, np.random.default_rng(0)
-    words = WIDTH * EXPERT_WIDTH // 8
-    packed = rng.integers(0, 1 << 31, (count, 3, words), np.int32)
-    scales = np.full((count, 3, words // 4), 0x3F80, np.uint16)
-    parts = [[(packed[e, m].ctypes.data, scales[e, m].ctypes.data) for m in range(3)] for e in range(count)]
-    table_E6 = np.array([[address for pair in rows for address in pair] for rows in parts], np.int64)
+    count = 8
+    packed, scales, table_E6 = int4_cpu.random_experts(count, WIDTH, EXPERT_WIDTH)
 
     def run(tokens: int, chosen: int) -> float:
         x_TD = np.ones((tokens, WIDTH), np.float32)

@@ -158,14 +158,14 @@ class ExpertStore:
         """A slot that nobody uses: a free one, or that of the expert that is worth least."""
         if self._free:
             return self._free.pop()
-        key = self._worth.least(self._is_idle)
+        key = self._worth.least(self._may_go)
         if key is None:
             return None
         slot = self._held.pop(key)
         slot.loading, slot.ahead = None, False
         return slot
 
-    def _is_idle(self, key: Key) -> bool:
+    def _may_go(self, key: Key) -> bool:
         slot = self._held[key]
         return slot.users == 0 and (slot.loading is None or slot.loading.cancel() or slot.loading.done())
 

@@ -30,6 +30,12 @@ class FadingUses:
         self._heap: list[tuple[float, int, Key]] = []
         self._turn = 0  # of two keys with the same worth the one that came first goes first
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._worth
+
+    def __len__(self) -> int:
+        return len(self._worth)
+
     def next_layer(self) -> None:
         """Some tokens pass one more layer."""
         self._now += self._step
@@ -46,7 +52,7 @@ class FadingUses:
 
     def unguess(self, key: Key) -> None:
         """A guess that nobody used is worth what its uses are."""
-        if key in self._worth:
+        if key in self:
             self._hold(key, self._uses.get(key, -math.inf))
 
     def drop(self, key: Key) -> None:
