@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError
 from perilune.model.fused import fuse
-from perilune.model.hearing import Hearing
 from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
 from perilune.model.quantised import BACKBONES, is_quantised, quantise
@@ -149,25 +148,26 @@ def save_checkpoint(
     *,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     metadata: dict[str, str] | None = None,
-    hearing: Hearing | None = None,
 ) -> None:
     """Write config.json and shards in the published layout of the model's family; experts on the INT4 grid where
-    the config has one. `hearing` is what a config with audio_config hears with."""
+    the config has one. What the config says the model sees and hears with must be there."""
     config, directory = model.config, Path(directory)
-    if config.audio != (hearing and hearing.config):
-        raise ConfigError("audio_config and the hearing that is saved with a model must be the same, or both missing")
+    needed = {name for name, table in (("vision", config.vision), ("hearing", config.audio)) if table}
+    if needed != set(model.senses):
+        has = ", ".join(sorted(model.senses)) or "no sense"
+        raise ConfigError(f"config.json names {', '.join(sorted(needed)) or 'no sense'}, but the model has {has}")
     declared = {
         name: (_stored_dtype(config, name), expected.shape)
         for name, expected in expected_tensors(config).items()
         if not (config.tie_word_embeddings and name.endswith("lm_head.weight"))
     }
-    heard = {} if hearing is None else dict(hearing.named_parameters())
-    declared |= {name: (STORED_NAMES[config.dtype], tuple(tensor.shape)) for name, tensor in heard.items()}
+    sensed = {name: tensor for sense in model.senses.values() for name, tensor in sense.named_parameters()}
+    declared |= {name: (STORED_NAMES[config.dtype], tuple(tensor.shape)) for name, tensor in sensed.items()}
     with CheckpointWriter(directory, declared, max_shard_bytes=max_shard_bytes, metadata=metadata) as writer:
         for name, tensor in _published_tensors(model):
             if name in declared:
                 writer.write(name, tensor)
-        for name, tensor in heard.items():
+        for name, tensor in sensed.items():
             writer.write(name, tensor.detach().to(getattr(torch, config.dtype)))
     text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")
