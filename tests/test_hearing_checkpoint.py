@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_hearing import CHUNKED, random_hearing, random_mel, random_whisper
+from tiny_hearing import CHUNKED, random_hearing, random_mel, random_whisper
 
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError, WeightsError
@@ -108,6 +108,8 @@ def test_config_and_hearing_are_saved_together(tmp_path):
     for config, hearing in ((HEARS, None), (CONFIG, random_hearing(hidden=64))):
         with pytest.raises(ConfigError, match=r"names (hearing|no sense), but the model has"):
             saved(tmp_path, config, hearing)
+    with pytest.raises(ConfigError, match="tokens of hearing are 32 wide; this model takes 64"):
+        saved(tmp_path, HEARS, random_hearing(hidden=32))
 
 
 def test_only_a_whisper_directory_has_a_whisper_encoder(tmp_path):

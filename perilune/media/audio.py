@@ -187,7 +187,7 @@ def _decode(sound: _Sound, max_seconds: float) -> np.ndarray:
             raise MediaError(f"goes on after {max_seconds:g} s; no more are heard")
         if block_TC.shape[1] != sound.channels:
             raise MediaError("changes its number of channels on the way; encode it anew")
-        peak = np.abs(block_TC).max()
+        peak = np.abs(block_TC).max(initial=0.0)
         if not peak <= MAX_PEAK:
             wanted = "its numbers must be finite and within ±1, so scale them"
             raise MediaError(f"holds a sample of size {peak:g}; {wanted}")

@@ -156,6 +156,10 @@ def save_checkpoint(
     if needed != set(model.senses):
         has = ", ".join(sorted(model.senses)) or "no sense"
         raise ConfigError(f"config.json names {', '.join(sorted(needed)) or 'no sense'}, but the model has {has}")
+    for name, sense in model.senses.items():
+        if sense.hidden_size != config.hidden_size:
+            told = f"{name} makes tokens that are {sense.hidden_size} wide; this model takes {config.hidden_size}"
+            raise ConfigError(told)
     declared = {
         name: (_stored_dtype(config, name), expected.shape)
         for name, expected in expected_tensors(config).items()
