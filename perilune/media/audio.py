@@ -56,8 +56,8 @@ class _Sound:
 def load_audio(source: bytes | str | Path, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """The sound of a file, or of the bytes of one, as float32 [T] at 16,000 samples a second, full scale ±1.
 
-    Raises MediaError for what is empty, no sound, damaged, cut short or above a limit; nothing longer than
-    `max_seconds` is ever decoded.
+    Raises MediaError for what is empty, no sound, damaged, cut short or above a limit; decoding stops
+    after `max_seconds`.
     """
     name = "the sound" if isinstance(source, bytes) else Path(source).name
     try:
