@@ -108,7 +108,7 @@ def test_config_and_hearing_are_saved_together(tmp_path):
     for config, hearing in ((HEARS, None), (CONFIG, random_hearing(hidden=64))):
         with pytest.raises(ConfigError, match=r"names (hearing|no sense), but the model has"):
             saved(tmp_path, config, hearing)
-    with pytest.raises(ConfigError, match="tokens of hearing are 32 wide; this model takes 64"):
+    with pytest.raises(ConfigError, match="hearing makes tokens that are 32 wide; this model takes 64"):
         saved(tmp_path, HEARS, random_hearing(hidden=32))
 
 
