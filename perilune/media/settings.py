@@ -96,7 +96,7 @@ class MediaConfig:
 
 
 def _read(part: Fields) -> dict[str, Any]:
-    plain = {field.name: field.default for field in fields(MediaConfig)}
+    plain: dict[str, Any] = {field.name: field.default for field in fields(MediaConfig)}
     sizes = {name: part.integer(name, low=low, high=high, default=plain[name]) for name, (low, high) in _RANGES.items()}
     return sizes | {
         "sample_fps": part.number("sample_fps", low=1e-3, high=MAX_FPS, default=plain["sample_fps"]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
@@ -75,7 +75,7 @@ def sample_indices(count: int, fps: float, config: MediaConfig) -> list[int]:
 
 
 @contextmanager
-def _on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
+def _on_disk(file: BinaryIO) -> Generator[BinaryIO, None, None]:
     """What the decoder's process can read by itself: a file, never our memory."""
     if not isinstance(file, io.BytesIO):
         yield file

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Decoded:
     frames: list[np.ndarray]
 
 
-def decode_apart(file: BinaryIO, job: dict[str, Any], seconds: float) -> Decoded:
+def decode_apart(file: IO[bytes], job: dict[str, Any], seconds: float) -> Decoded:
     """Decode a file on disk in a process of its own, which ends after `seconds` at the latest."""
     limits = {"bytes": MAX_PROCESS_BYTES, "seconds": int(seconds * DECODER_THREADS) + 1, "threads": DECODER_THREADS}
     # The same modules, wherever they come from, and little of our environment: keys may lie there.
@@ -94,7 +94,7 @@ def frame(index: int, pixels_HWC: np.ndarray) -> bytes:
     return record(FRAME, _INDEX.pack(index) + pixels_HWC.tobytes())
 
 
-def read_records(stream: BinaryIO) -> Decoded:
+def read_records(stream: IO[bytes]) -> Decoded:
     """What the decoder found. EOFError where it stopped before its last record, MediaError for what it reports."""
     width, height, fps = _read_sizes(stream)
     decoded = Decoded(fps, [], [])
@@ -126,7 +126,7 @@ def check_room(frames: int, width: int, height: int) -> None:
         )
 
 
-def _read_sizes(stream: BinaryIO) -> tuple[int, int, float]:
+def _read_sizes(stream: IO[bytes]) -> tuple[int, int, float]:
     for kind, content in _records(stream, _SIZES.size):
         if kind != SIZES or len(content) != _SIZES.size:
             break
@@ -137,7 +137,7 @@ def _read_sizes(stream: BinaryIO) -> tuple[int, int, float]:
     raise _confused()
 
 
-def _records(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, bytes]]:
+def _records(stream: IO[bytes], max_bytes: int) -> Iterator[tuple[bytes, bytes]]:
     while True:
         kind, length = _HEAD.unpack(_exactly(stream, _HEAD.size))
         if length > (MAX_ERROR_BYTES if kind == ERROR else max_bytes):
@@ -149,7 +149,7 @@ def _records(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, bytes]]:
         yield kind, content
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _exactly(stream: IO[bytes], count: int) -> bytes:
     content = stream.read(count)
     if len(content) < count:
         raise EOFError

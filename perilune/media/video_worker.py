@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NoReturn
 
 import av
+from av.stream import Disposition
 from PIL import Image
 
 from perilune.errors import MediaError
@@ -98,15 +99,16 @@ def _count(file: BinaryIO, threads: int) -> tuple[int, float]:
     """Frames and frames a second, from the packets; nothing is decoded."""
     with _opened(file, threads) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
-        count = 0
+        count, cut = 0, False
         for packet in container.demux(stream):
-            if packet.is_corrupt:
-                raise MediaError("the clip ends in the middle of a frame; the whole file is needed")
-            count += packet.size > 0
+            if packet.size:
+                count, cut = count + 1, packet.is_corrupt
             if count > MAX_DECODED_FRAMES:
                 raise MediaError(f"the clip has more than {MAX_DECODED_FRAMES:,} frames; a shorter one is needed")
     if not count:
         raise MediaError("the clip has no frames")
+    if cut:
+        raise MediaError("the clip ends in the middle of a frame; the whole file is needed")
     if count > 1 and (not rate or rate <= 0):
         raise MediaError("the clip does not say how many frames it has a second")
     fps = float(rate) if rate and rate > 0 else 1.0
@@ -126,21 +128,22 @@ def _pictures(file: BinaryIO, threads: int) -> Iterator[av.VideoFrame]:
 
 
 @contextmanager
-def _opened(file: BinaryIO, threads: int) -> Iterator[tuple[Any, Any]]:
+def _opened(file: BinaryIO, threads: int) -> Generator[tuple[Any, Any], None, None]:
     file.seek(0)
-    options = {
-        "format_whitelist": CONTAINERS,
-        "codec_whitelist": CODECS,
-        "protocol_whitelist": "",
-        "max_streams": str(MAX_STREAMS),
-    }
+    container_options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "", "max_streams": str(MAX_STREAMS)}
+    # FFmpeg refuses larger frames itself, before it makes room for them.
+    options = {"codec_whitelist": CODECS, "max_pixels": str(MAX_PIXELS)}
     try:
         with av.open(
-            file, container_options=options, metadata_errors="replace", buffer_size=READ_BYTES, io_open=_refuse
+            file,
+            options=options,
+            container_options=container_options,
+            metadata_errors="replace",
+            buffer_size=READ_BYTES,
+            io_open=_refuse,
         ) as container:
             stream = _video_stream(container)
-            # FFmpeg refuses larger frames itself, before it makes room for them.
-            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            stream.codec_context.options = options
             stream.codec_context.thread_count = threads
             stream.codec_context.thread_type = "AUTO"
             yield container, stream
@@ -156,14 +159,15 @@ def _opened(file: BinaryIO, threads: int) -> Iterator[tuple[Any, Any]]:
 def _video_stream(container: Any) -> Any:
     """The first stream of moving pictures; the cover of a song is none."""
     for stream in container.streams.video:
-        if stream.disposition & av.stream.Disposition.attached_pic:
+        if stream.disposition & Disposition.attached_pic:
             continue
         codec = stream.codec_context
         if codec is None or codec.name not in CODECS.split(","):
             name = "one that is unknown" if codec is None else codec.name
             raise MediaError(f"the clip's codec is {name}; it must be H.264, HEVC, VP8, VP9, AV1, MPEG or GIF")
-        if codec.width and codec.height:
-            _check_size(codec.width, codec.height)
+        if not codec.width or not codec.height:
+            raise MediaError(f"the clip's frames have no size that is known, or more than {MAX_PIXELS:,} pixels")
+        _check_size(codec.width, codec.height)
         return stream
     raise MediaError("the clip has no video stream; a clip without pictures goes in as sound")
 
