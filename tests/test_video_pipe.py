@@ -81,3 +81,8 @@ def test_frames_without_end_are_cut_off(monkeypatch):
     monkeypatch.setattr(pipe, "MAX_CLIP_BYTES", 12 * 24)
     with pytest.raises(MediaError, match="more than 288 bytes"):
         read(SIZES, frames)
+
+
+def test_keys_in_the_environment_stay_here(monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "a secret")
+    assert set(pipe.decoder_environment()) <= {"PYTHONPATH", "OMP_NUM_THREADS", "PATH", "LD_LIBRARY_PATH", "SYSTEMROOT"}

@@ -50,15 +50,12 @@ class Decoded:
 def decode_apart(file: IO[bytes], job: dict[str, Any], seconds: float) -> Decoded:
     """Decode a file on disk in a process of its own, which ends after `seconds` at the latest."""
     limits = {"bytes": MAX_PROCESS_BYTES, "seconds": int(seconds * DECODER_THREADS) + 1, "threads": DECODER_THREADS}
-    # The same modules, wherever they come from, and little of our environment: keys may lie there.
-    environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
-    environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", _WORKER, json.dumps(job | {"limits": limits})],
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment,
+        env=decoder_environment(),
     )
     late = threading.Event()
     clock = threading.Timer(seconds, lambda: (late.set(), process.kill()))
@@ -79,6 +76,12 @@ def decode_apart(file: IO[bytes], job: dict[str, Any], seconds: float) -> Decode
         process.wait()
         if process.stdout:
             process.stdout.close()
+
+
+def decoder_environment() -> dict[str, str]:
+    """The same modules, wherever they come from, and little of our environment: keys may lie there."""
+    modules = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
+    return modules | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def record(kind: bytes, content: bytes = b"") -> bytes:
