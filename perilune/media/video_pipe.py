@@ -35,6 +35,7 @@ _HEAD = struct.Struct("<cI")
 _SIZES = struct.Struct("<IId")
 _INDEX = struct.Struct("<Q")
 _PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
+_OUT_OF_TIME = -signal.SIGXCPU if hasattr(signal, "SIGXCPU") else None
 _WORKER = "perilune.media.video_worker"
 
 
@@ -64,7 +65,7 @@ def decode_apart(file: IO[bytes], job: dict[str, Any], seconds: float) -> Decode
         assert process.stdout is not None
         return read_records(process.stdout)
     except EOFError:
-        if late.is_set() or process.wait() == -getattr(signal, "SIGXCPU", 0):
+        if late.is_set() or process.wait() == _OUT_OF_TIME:
             raise MediaError(f"the clip took more than {seconds:g} s to decode; a shorter one is needed") from None
         raise MediaError(
             f"the decoder stopped without an answer: the clip is damaged, or needs more than {MAX_PROCESS_BYTES:,} "
