@@ -121,9 +121,7 @@ def statements(path: Path) -> list[Piece]:
     for row, place in rows(path):
         sentence = clean(row["sentence"])
         sentence = sentence[0].upper() + sentence[1:].rstrip(" .") + "."
-        pieces.append(
-            Piece(row["file"].split("-")[1], row["label"], partial(picture, place), {"sentence": sentence})
-        )
+        pieces.append(Piece(row["file"].split("-")[1], row["label"], partial(picture, place), {"sentence": sentence}))
     return pieces
 
 

@@ -23,6 +23,7 @@ MAX_SECONDS = 60
 MAX_CACHE_BYTES = 4 << 30
 TIMEOUT_SECONDS = 30
 _WAV_HEADER = 44
+_SIZES: dict[Path, int] = {}
 
 # British English is "en": under its other name "en-gb" the program drops the variant.
 ACCENTS = (
@@ -39,7 +40,7 @@ ACCENTS = (
 VARIANTS = tuple(
     """
     m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 adam Alex Alicia Andrea Andy Annie belinda
-    benjamin boris caleb david ed edward Gene Henrique Hugo iven Jacky john linda Marco max Michael Mike
+    benjamin boris david ed edward Gene Henrique Hugo Jacky john linda Marco max Michael Mike
     norbert pablo paul quincy robert steph steph2 travis victor zac grandma grandpa
     """.split()
 )
@@ -121,9 +122,6 @@ def _keep(path: Path, samples_S: np.ndarray, cache: Path) -> None:
     samples_S.tofile(part)
     part.replace(path)
     _SIZES[cache] += samples_S.nbytes
-
-
-_SIZES: dict[Path, int] = {}
 
 
 def _cached_bytes(cache: Path) -> int:
