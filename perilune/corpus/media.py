@@ -1,4 +1,4 @@
-"""What a picture, a sound or a clip is, and a licensed source of them: its pieces, decoded when they are first asked for.
+"""What a picture, a sound or a clip is, and a licensed source of them: its pieces, decoded when first asked for.
 
 Axes: H height, W width, C colours (3, or 4 with alpha), S samples, F frames.
 """

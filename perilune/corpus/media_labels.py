@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from perilune.corpus.readers import clean
+from perilune.tasks.vocabulary import table
 
 CLOTHES = (
     "a T-shirt",
@@ -115,11 +116,13 @@ PICTOGRAPH_KINDS = {
     "Flags": "a flag",
 }
 _WITHOUT_ARTICLE = frozenset(
-    """
-    asparagus bacon bread butter camping candy cooking curry custard fire fog foggy fondue food garlic ice
-    luggage money oden popcorn rice rock sake salt skiing soap spaghetti sushi tamale tennis wood yarn
-    bowling badminton hockey lacrosse pong dna people men women construction coral broccoli skis
-    """.split()
+    table(
+        """
+        asparagus bacon bread butter camping candy cooking curry custard fire fog foggy fondue food garlic ice
+        luggage money oden popcorn rice rock sake salt skiing soap spaghetti sushi tamale tennis wood yarn
+        bowling badminton hockey lacrosse pong dna people men women construction coral broccoli skis
+        """
+    )
 )
 _NAMES = ("the ", "Santa", "Mrs", "Mx", "mount ", "map ")
 _WITH = re.compile(r"^(man|woman|person) (\w+ hair)$")

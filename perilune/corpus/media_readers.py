@@ -1,4 +1,4 @@
-"""One reader per media source: an archive → its pieces, each of which knows where its bytes lie and decodes them late."""
+"""One reader per media source: an archive → its pieces, which know where their bytes lie and decode them late."""
 
 import io
 import json
@@ -68,7 +68,7 @@ def recording(place: Slice) -> np.ndarray:
 def footage(place: Slice) -> np.ndarray:
     """A whole clip at CLIP_RATE frames a second, CLIP_WIDTH wide."""
     frames = []
-    with av.open(place.bytes()) as container:
+    with av.open(place.bytes(), mode="r") as container:
         stream = container.streams.video[0]
         every = float(stream.average_rate or CLIP_RATE) / CLIP_RATE
         for number, frame in enumerate(container.decode(stream)):

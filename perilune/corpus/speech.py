@@ -16,6 +16,7 @@ import soxr
 from perilune.corpus.media import SAMPLE_RATE
 from perilune.corpus.split import is_held_out
 from perilune.errors import ConfigError
+from perilune.tasks.vocabulary import table
 
 PROGRAM = "espeak-ng"
 MAX_TEXT = 1_000
@@ -38,11 +39,13 @@ ACCENTS = (
 )
 # Those that a listener understands: no whisper, no robots.
 VARIANTS = tuple(
-    """
-    m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 adam Alex Alicia Andrea Andy Annie belinda
-    benjamin boris david ed edward Gene Henrique Hugo Jacky john linda Marco max Michael Mike
-    norbert pablo paul quincy robert steph steph2 travis victor zac grandma grandpa
-    """.split()
+    table(
+        """
+        m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 adam Alex Alicia Andrea Andy Annie belinda
+        benjamin boris david ed edward Gene Henrique Hugo Jacky john linda Marco max Michael Mike norbert pablo
+        paul quincy robert steph steph2 travis victor zac grandma grandpa
+        """
+    )
 )
 HELD_OUT_VOICES_ONE_IN = 8
 
@@ -95,13 +98,13 @@ def _synthesise(text: str, voice: Voice) -> np.ndarray:
     program = shutil.which(PROGRAM)
     if program is None:
         raise ConfigError(f"{PROGRAM} is not installed: spoken tasks need it (on Debian: apt install {PROGRAM})")
-    result = subprocess.run(
-        [program, *voice.arguments(), "-b", "1", "--stdin", "--stdout"],
-        input=text.encode(),
-        capture_output=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+    command = [program, *voice.arguments(), "-b", "1", "--stdin", "--stdout"]
+    try:
+        result = subprocess.run(command, input=text.encode(), capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            f"{PROGRAM} took more than {TIMEOUT_SECONDS} s for a text of {len(text)} characters"
+        ) from error
     wav = result.stdout
     if result.returncode or wav[:4] != b"RIFF" or len(wav) <= _WAV_HEADER:
         raise ConfigError(f"{PROGRAM} cannot speak as {voice}: {result.stderr.decode(errors='replace').strip()}")
