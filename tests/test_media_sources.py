@@ -1,4 +1,4 @@
-"""The sources of pictures, sounds and clips: complete credits, clean labels, whole groups on one side, late decoding."""
+"""The media sources: complete credits, clean labels, whole groups on one side, late decoding."""
 
 import os
 from pathlib import Path

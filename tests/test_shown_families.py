@@ -81,6 +81,25 @@ def test_yes_and_no_are_asked_for_about_as_often():
         assert 30 <= sum(reply.startswith("Yes") for reply in replies) <= 75, name
 
 
+@needs_data
+def test_what_is_added_and_compared_is_right():
+    for seed in range(60):
+        sum_of, greater = (
+            shown(n, seed, False, data_root()).messages[-1]["content"] for n in ("digit_sum", "greater_digit")
+        )
+        one, two, total = map(int, re.findall(r"\d+", sum_of))
+        assert one + two == total
+        more, less = map(int, re.findall(r"\d+", greater))
+        assert more > less
+
+
+@needs_data
+def test_the_pictures_are_as_many_as_the_digits_told():
+    for seed in range(20):
+        example = shown("digit_pictures", seed, True, data_root())
+        assert len(example.answer.split()) == len(example.media)
+
+
 def test_names_are_single_and_weights_positive():
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     assert all(family.weight > 0 for family in FAMILIES)

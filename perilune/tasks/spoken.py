@@ -52,9 +52,11 @@ NUMBER = wordings(
     "Name the number in the recording.",
 )
 SHORTEST, LONGEST = 2, 12
+MAX_SENTENCES = 60_000
 LARGEST_DIGITS = 3
 DIGIT_WORDS = table("zero one two three four five six seven eight nine")
 _PLAIN = re.compile(r"[A-Za-z ,.?!']+")
+_SPEAKER = re.compile(r"^[AB]: ")
 
 
 def voice(draw: Draw) -> Voice:
@@ -76,16 +78,19 @@ def _recorded(draw: Draw, samples_S: np.ndarray) -> Medium:
 
 
 @lru_cache
-def story_sentences(root: Path, held_out: bool) -> tuple[str, ...]:
-    """Sentences of two to twelve plain words from the stories of one side."""
+def real_sentences(name: str, root: Path, held_out: bool) -> tuple[str, ...]:
+    """Sentences of two to twelve plain words from a source of text; those of the other side are left out."""
     found: dict[str, None] = {}
-    for item in source("stories_cc_by").items(root, held_out):
-        for line in (item.text or "").splitlines()[2:]:
-            for sentence in sentences(line):
+    for item in source(name).items(root, held_out):
+        for line in (item.text or "").splitlines():
+            for sentence in sentences(_SPEAKER.sub("", line)):
                 good = _PLAIN.fullmatch(sentence) and sentence[0].isupper() and sentence[-1] in ".?!"
                 if good and SHORTEST <= len(sentence.split()) <= LONGEST:
                     found[sentence] = None
-    return tuple(found)
+        if len(found) >= MAX_SENTENCES:
+            break
+    trained = set(real_sentences(name, root, False)) if held_out else set()
+    return tuple(sentence for sentence in found if sentence not in trained)
 
 
 def request(rng: random.Random) -> str:
@@ -114,11 +119,12 @@ def plain_sentence(rng: random.Random) -> str:
 
 
 def sentence(draw: Draw) -> Told:
-    """Half from stories, a quarter requests, the rest from the grammar or a string of words."""
+    """Mostly from stories and talk, else requests, sentences of the grammar or a string of words."""
     lot = draw.rng.random()
-    if lot < 0.5:
-        text = pick(draw.rng, story_sentences(draw.root, draw.held_out))
-    elif lot < 0.7:
+    if lot < 0.6:
+        name = "stories_cc_by" if lot < 0.3 else "self_dialogue"
+        text = pick(draw.rng, real_sentences(name, draw.root, draw.held_out))
+    elif lot < 0.75:
         text = draw.fresh(lambda: request(draw.rng))
     elif lot < 0.9:
         text = draw.fresh(lambda: plain_sentence(draw.rng))
