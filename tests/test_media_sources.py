@@ -1,6 +1,7 @@
 """The media sources: complete credits, clean labels, whole groups on one side, late decoding."""
 
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,8 @@ def test_orders_are_one_phrase_of_their_slots():
     slots = labels.order(
         {"coffeeDrink": "iced mocha", "size": "large", "milkAmount": " soy milk", "sugarAmount": "sugar"}
     )
-    assert labels.spoken_order(slots) == "a large iced mocha with soy milk and sugar"
-    assert labels.spoken_order({"drink": "americano"}) == "an americano"
+    assert labels.order_phrase(slots) == "a large iced mocha with soy milk and sugar"
+    assert labels.order_phrase({"drink": "americano"}) == "an americano"
 
 
 def test_decoded_arrays_stay_within_their_bound():
@@ -117,8 +118,6 @@ def test_sound_is_in_its_range():
 
 
 def test_an_archive_without_an_index_is_refused(tmp_path):
-    import tarfile
-
     path = tmp_path / "empty.tar"
     tarfile.open(path, "w").close()
     with pytest.raises(ConfigError, match=r"index\.jsonl"):

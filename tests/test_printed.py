@@ -38,7 +38,7 @@ def test_the_hands_point_to_the_time(hour, minute):
     hands = (30 * (hour % 12) + minute / 2, 6 * minute)
     for seed in range(10):
         image = printed.clock_face(random.Random(seed), hour, minute)
-        found = (np.asarray(image).astype(int).min(axis=2) < 120) & True
+        found = np.asarray(image).astype(int).min(axis=2) < 120
         middle = canvas.SIZE / 2 - 0.5
         y, x = np.nonzero(found)
         far = np.hypot(x - middle, y - middle)

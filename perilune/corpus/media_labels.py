@@ -103,7 +103,6 @@ FINER = {
     "Watermelon": "watermelons",
     "Yellow Bell Pepper": "yellow peppers",
 }
-AISLES = {"Fruit": "fruit", "Vegetables": "vegetables", "Packages": "packages"}
 
 PICTOGRAPH_KINDS = {
     "Smileys & Emotion": "a face or a feeling",
@@ -150,12 +149,6 @@ def pictograph(row: dict[str, Any]) -> str | None:
     return f"{'an' if vowel or name.startswith(('x-ray', 'hour')) else 'a'} {name}"
 
 
-def grocery(row: dict[str, Any]) -> dict[str, Any]:
-    """`coarse` and, where there is one, `fine`, besides the `aisle`."""
-    coarse = GROCERIES[row["coarse"]]
-    return {"coarse": coarse, "fine": FINER.get(row["name"]), "aisle": AISLES[row["kind"]]}
-
-
 def order(slots: dict[str, str]) -> dict[str, str]:
     """The slots of a spoken order, cleaned: drink, size, roast, shots, milk, sugar."""
     names = {
@@ -169,8 +162,8 @@ def order(slots: dict[str, str]) -> dict[str, str]:
     return {names[slot]: value.strip() for slot, value in slots.items()}
 
 
-def spoken_order(slots: dict[str, str]) -> str:
-    """The order as one phrase: "a large dark roast mocha with a double shot, soy milk and sugar"."""
+def order_phrase(slots: dict[str, str]) -> str:
+    """A cleaned order as one phrase: "a large dark roast mocha with a double shot, soy milk and sugar"."""
     front = " ".join(slots[name] for name in ("size", "roast", "drink") if name in slots)
     extras = [f"a {slots['shots']}"] if "shots" in slots else []
     extras += [slots[name] for name in ("milk", "sugar") if name in slots]

@@ -82,9 +82,12 @@ def grocery(path: Path) -> list[Piece]:
     """Shots that follow each other may show one shelf, so they stand on one side in runs."""
     pieces = []
     for row, place in rows(path):
-        about = labels.grocery(row)
         group = f"{row['file'].rsplit('_', 1)[0]}:{_number(row['file']) // GROCERY_RUN}"
-        pieces.append(Piece(group, about["coarse"], partial(picture, place), about))
+        pieces.append(
+            Piece(
+                group, labels.GROCERIES[row["coarse"]], partial(picture, place), {"fine": labels.FINER.get(row["name"])}
+            )
+        )
     return pieces
 
 
@@ -99,8 +102,7 @@ def storybook(path: Path) -> list[Piece]:
     pieces = []
     for row, place in rows(path):
         text = clean(row["text"].replace("\n", " "))
-        about = {"title": clean(row["title"]), "page": row["page"]}
-        pieces.append(Piece(row["story"], text, partial(picture, place), about))
+        pieces.append(Piece(row["story"], text, partial(picture, place)))
     return pieces
 
 
@@ -164,7 +166,7 @@ def orders(path: Path) -> list[Piece]:
     pieces = []
     for row, place in rows(path):
         slots = labels.order(row["slots"])
-        pieces.append(Piece(row["file"], labels.spoken_order(slots), partial(recording, place), slots))
+        pieces.append(Piece(row["file"], labels.order_phrase(slots), partial(recording, place), slots))
     return pieces
 
 

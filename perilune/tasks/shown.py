@@ -50,7 +50,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Wordings:
-    """Ways to ask one thing; every fifth is heard only in held-out examples."""
+    """Ways to ask one thing; every fifth asks it in held-out examples only."""
 
     options: tuple[str, ...]
 
@@ -98,6 +98,7 @@ class Draw:
         return pick(self.rng, table[pick(self.rng, list(table))])
 
     def piece(self, source: str) -> Piece:
+        """Any piece of this side."""
         return pick(self.rng, media_source(source).pieces(self.root, self.held_out))
 
     def with_label(self, source: str, label: str) -> Piece | None:
@@ -124,6 +125,7 @@ class Draw:
         return self.fresh(lambda: str(self.rng.randrange(low, 10**length)))
 
     def photo(self, piece: Piece, flip: bool = True) -> Medium:
+        """A picture: as it is where held out, else lit and turned otherwise; what may be mirrored is also cropped."""
         if not self.trains:
             return Medium("image", piece.array)
         if flip:
@@ -131,6 +133,7 @@ class Draw:
         return Medium("image", augment.light(augment.shake(piece.array, self.noise, turn=3), self.noise))
 
     def background(self) -> np.ndarray:
+        """An everyday sound of this side, to be heard under another."""
         return sound(self.piece("sounds_esc10").array)
 
     def recorded(self, samples_S: np.ndarray, pace: tuple[float, float] = (0.85, 1.15)) -> Medium:
