@@ -59,6 +59,13 @@ RESPONSES = {
     "text": {"format": {"type": "text"}},
     "reasoning": {"effort": "none"},
 }
+EMBEDDINGS = {
+    "model": "tiny",
+    "input": ["hi", "there"],
+    "encoding_format": "base64",
+    "dimensions": 4,
+    "user": "me",
+}
 BATCH = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {}}
 ODD = [
     *(
@@ -98,6 +105,7 @@ BODIES = {
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": MESSAGES,
     "/v1/responses": RESPONSES,
+    "/v1/embeddings": EMBEDDINGS,
     "/v1/batches": BATCH,
 }
 
@@ -138,7 +146,8 @@ def mutated(body, rng):
             container[key] = copy.deepcopy(rng.choice(ODD))
         if not places(made, []):
             break
-    made["stream"] = rng.random() < 0.3
+    if body is not EMBEDDINGS:
+        made["stream"] = rng.random() < 0.3
     return made
 
 

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from perilune.engine.sample import Sampler
 from perilune.engine.types import FinishReason, Request, Token, Usage
 from perilune.errors import PeriluneError
@@ -31,6 +33,7 @@ class Sequence:
     ids: list[int]
     state: SequenceState | None = None  # held only while running
     tokens: list[Token] = field(default_factory=list)
+    sum_D: np.ndarray | None = None  # of hidden states, where the request embeds
     live: LiveState | None = None  # where the model has a chunk memory: what was chosen and pointed at
     cached: int = 0
     prefilled: int = 0  # prompt tokens in the state, the cached ones included
@@ -47,6 +50,11 @@ class Sequence:
     @property
     def prompt_length(self) -> int:
         return len(self.request.prompt_ids)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the prefix cache may serve it, and keep what it leaves."""
+        return self.request.pages is None and not self.request.embeds
 
     @property
     def reads_prompt(self) -> bool:

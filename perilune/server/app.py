@@ -25,6 +25,7 @@ from perilune.errors import ContextError, PeriluneError, WeightsError
 from perilune.server.answers import Answers, Told
 from perilune.server.batches import Batches
 from perilune.server.chat import CHAT
+from perilune.server.embeddings import Embeddings
 from perilune.server.files import Files
 from perilune.server.guard import Guard, TooLarge, error_body, no_such_model, read_json
 from perilune.server.kept import FullError, Kept
@@ -93,6 +94,7 @@ def make_app(
         Route("/v1/chat/completions", answers(lambda request: chat), methods=["POST"]),
         Route("/v1/responses", answers(stored.told if stored else lambda request: RESPONSES), methods=["POST"]),
         Route("/v1/messages", answers(lambda request: MESSAGES), methods=["POST"]),
+        Route("/v1/embeddings", Embeddings(model, name, desk).__call__, methods=["POST"]),
         Route("/v1/messages/count_tokens", count, methods=["POST"]),
         Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import perilune
+from perilune.api.embeddings import FORMATS, MOST_TEXTS
 from perilune.api.openai import MOST_CHOICES
 from perilune.engine.types import (
     MAX_BIAS,
@@ -110,6 +111,21 @@ RESPONSE_FIELDS: dict[str, Schema] = {
     "parallel_tool_calls": BOOLEAN,
     "truncation": ANY,
 }
+SOME_TEXT: Schema = {"type": "string", "minLength": 1}
+IDS: Schema = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}
+INPUT: Schema = {
+    "anyOf": [
+        *(SOME_TEXT, IDS),
+        *({"type": "array", "minItems": 1, "maxItems": MOST_TEXTS, "items": one} for one in (SOME_TEXT, IDS)),
+    ]
+}
+EMBEDDING_FIELDS: dict[str, Schema] = {
+    "user": ANY,
+    "model": TEXT,
+    "input": INPUT,
+    "encoding_format": {"enum": [*FORMATS, None]},
+    "dimensions": {"type": ["integer", "null"], "minimum": 1},
+}
 BATCH_FIELDS: dict[str, Schema] = {
     "input_file_id": TEXT,
     "endpoint": {"const": "/v1/chat/completions"},
@@ -157,6 +173,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "/v1/tokenizers/estimate-token-count": {"post": _does("How many tokens a conversation has.", **CHAT)},
     "/v1/messages": {"post": _does("The same in Anthropic's words.", **_body(MESSAGE_FIELDS, "messages"))},
     "/v1/messages/count_tokens": {"post": _does("How many tokens it has.", **_body(MESSAGE_FIELDS, "messages"))},
+    "/v1/embeddings": {"post": _does("Texts as vectors.", **_body(EMBEDDING_FIELDS, "input"))},
     "/v1/responses": {"post": _does("A response to items.", **_body(RESPONSE_FIELDS, "input"))},
     "/v1/responses/{name}": {"get": _named("A response that is kept."), "delete": _named("Forgets it.")},
     "/v1/responses/{name}/input_items": {"get": _named("What its request said.")},
