@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from perilune.api.custom import input_of
 from perilune.errors import MessageError, RequestError
 from perilune.fields import show_value
 
@@ -37,7 +38,10 @@ def part_text(part: Any, where: str, kinds: tuple[str, ...], word: str) -> str:
     return text
 
 
-def call_json(call: ToolCall) -> dict[str, Any]:
+def call_json(call: ToolCall, custom: Collection[str] = ()) -> dict[str, Any]:
+    """`custom` are the names of tools that take a text."""
+    if call.name in custom:
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": input_of(call)}}
     return {
         "id": call.id,
         "type": "function",
@@ -45,11 +49,12 @@ def call_json(call: ToolCall) -> dict[str, Any]:
     }
 
 
-def as_message(reply: ChatReply) -> dict[str, Any]:
-    """A reply as the message that stands for it in the next prompt."""
+def as_message(reply: ChatReply, custom: Collection[str] = ()) -> dict[str, Any]:
+    """A reply as the message that stands for it in the next prompt; `custom` are the names of tools that take a
+    text."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.content}
     if reply.reasoning:
         message["reasoning_content"] = reply.reasoning
     if reply.tool_calls:
-        message["tool_calls"] = [call_json(call) for call in reply.tool_calls]
+        message["tool_calls"] = [call_json(call, custom) for call in reply.tool_calls]
     return message
