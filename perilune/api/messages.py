@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from perilune.api.custom import input_of
 from perilune.errors import MessageError, RequestError
 from perilune.fields import show_value
+from perilune.text.chat import MAX_PARTS
+from perilune.text.checks import at_most
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply
@@ -26,7 +28,8 @@ def joined_text(content: Any, where: str, kinds: tuple[str, ...], word: str) -> 
         return content
     if not isinstance(content, list):
         raise MessageError(f"{where} must be a text or a list of {word}s")
-    return "\n".join(part_text(part, f"{where}[{i}]", kinds, word) for i, part in enumerate(content))
+    parts = enumerate(at_most(MAX_PARTS, content, where))
+    return "\n".join(part_text(part, f"{where}[{i}]", kinds, word) for i, part in parts)
 
 
 def part_text(part: Any, where: str, kinds: tuple[str, ...], word: str) -> str:

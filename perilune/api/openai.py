@@ -13,6 +13,8 @@ from perilune.api.messages import as_message, refuse_unknown
 from perilune.engine.types import MAX_SEED
 from perilune.errors import RequestError
 from perilune.fields import show_value
+from perilune.text.chat import MAX_MESSAGES
+from perilune.text.checks import at_most
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply, Weighed
@@ -73,6 +75,7 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     messages = body.get("messages")
     if not isinstance(messages, list):
         raise RequestError("messages must be a list of messages")
+    at_most(MAX_MESSAGES, messages, "messages")
     if messages and isinstance(messages[-1], Mapping) and messages[-1].get("partial") is True:
         messages = [*messages[:-1], {name: value for name, value in messages[-1].items() if name != "partial"}]
         options["continue_final_message"] = True

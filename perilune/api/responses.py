@@ -16,6 +16,8 @@ from perilune.engine.types import Usage
 from perilune.errors import MessageError, RequestError
 from perilune.fields import show_value
 from perilune.text.calls import ToolCall
+from perilune.text.chat import MAX_MESSAGES
+from perilune.text.checks import at_most
 
 SAMPLING = ("temperature", "top_p", "tool_choice", "parallel_tool_calls")
 # Fields that are told back, with what they are where a request leaves them out.
@@ -41,6 +43,7 @@ NOT_THERE = ("background", "conversation", "prompt", "top_logprobs", "previous_r
 KNOWN = frozenset((*TOLD_BACK, *SILENT, *NOT_THERE))
 ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 CALLED = ("function", "custom")
+MOST_PAIRS, LONGEST_NAME, LONGEST_VALUE = 16, 64, 512  # of metadata
 HOSTED = ("web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation")
 TEXTS = ("input_text", "output_text", "text", "refusal")
 
@@ -56,6 +59,7 @@ def response_options(body: Mapping[str, Any]) -> dict[str, Any]:
         options["tool_choice"] = _choice(options["tool_choice"])
     if body.get("max_output_tokens") is not None:
         options["max_tokens"] = body["max_output_tokens"]
+    _check_metadata(body.get("metadata"))
     reasoning = body.get("reasoning")
     if isinstance(reasoning, Mapping) and reasoning.get("effort") is not None:
         options["thinking"] = thinks(reasoning["effort"])
@@ -65,6 +69,16 @@ def response_options(body: Mapping[str, Any]) -> dict[str, Any]:
     messages = _instructions(body.get("instructions")) + _messages(body.get("input"))
     tools = _tools(body.get("tools"), options.get("tool_choice"))
     return {"messages": normalised(messages), "tools": tools, **options}
+
+
+def _check_metadata(given: Any) -> None:
+    """It is told back and kept, in the size that OpenAI allows."""
+    pairs = {} if given is None else given
+    if not isinstance(pairs, Mapping) or not all(isinstance(value, str) for value in pairs.values()):
+        raise RequestError("metadata must be an object of texts")
+    if len(pairs) > MOST_PAIRS or any(len(k) > LONGEST_NAME or len(v) > LONGEST_VALUE for k, v in pairs.items()):
+        told = f"{MOST_PAIRS} names of up to {LONGEST_NAME} characters, with values of up to {LONGEST_VALUE}"
+        raise RequestError(f"metadata may have {told}")
 
 
 def _instructions(given: Any) -> list[dict[str, Any]]:
@@ -128,6 +142,7 @@ def input_items(given: Any) -> list[Any]:
         return [{"type": "message", "role": "user", "content": given}]
     if not isinstance(given, list):
         raise MessageError("input must be a text or a list of items")
+    at_most(MAX_MESSAGES, given, "input")
     return given
 
 

@@ -75,10 +75,12 @@ def make_app(
         return len(model.render(options["messages"], tools, **chosen).ids)
 
     async def estimate(request: Request) -> Response:
-        return JSONResponse({"data": {"total_tokens": tokens(chat_options(await read_json(request)))}})
+        options = chat_options(await read_json(request))
+        return JSONResponse({"data": {"total_tokens": await run_in_threadpool(tokens, options)}})
 
     async def count(request: Request) -> Response:
-        return JSONResponse({"input_tokens": tokens(message_options(await read_json(request)))})
+        options = message_options(await read_json(request))
+        return JSONResponse({"input_tokens": await run_in_threadpool(tokens, options)})
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -183,8 +185,16 @@ def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
 
 def serve(app: Starlette, host: str, port: int, on_ready: Callable[[int], None] = lambda port: None) -> None:
     """Runs until SIGINT or SIGTERM; running replies then have LAST_SECONDS to end. `on_ready` hears of the port."""
+    # h11 bounds what it holds of a request's head; another parser that happens to be installed may not.
     config = uvicorn.Config(
-        app, host, port, log_level="warning", timeout_graceful_shutdown=LAST_SECONDS, server_header=False
+        app,
+        host,
+        port,
+        http="h11",
+        ws="none",
+        log_level="warning",
+        timeout_graceful_shutdown=LAST_SECONDS,
+        server_header=False,
     )
 
     class Server(uvicorn.Server):

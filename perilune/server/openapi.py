@@ -11,6 +11,7 @@ from typing import Any
 import perilune
 from perilune.api.embeddings import FORMATS, MOST_TEXTS
 from perilune.api.openai import MOST_CHOICES
+from perilune.api.responses import LONGEST_NAME, LONGEST_VALUE, MOST_PAIRS
 from perilune.engine.types import (
     MAX_BIAS,
     MAX_NEW_TOKENS,
@@ -43,6 +44,12 @@ OBJECTS: Schema = {"type": "array", "items": {"type": "object"}}
 STOP_STRING: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARACTERS}
 STOPS: Schema = {"type": "array", "items": STOP_STRING, "maxItems": MAX_STOP_STRINGS}
 BIASES: Schema = {"type": ["object", "null"], "additionalProperties": _number(-MAX_BIAS, MAX_BIAS)}
+METADATA: Schema = {
+    "type": ["object", "null"],
+    "maxProperties": MOST_PAIRS,
+    "propertyNames": {"maxLength": LONGEST_NAME},
+    "additionalProperties": {"type": "string", "maxLength": LONGEST_VALUE},
+}
 IGNORED = ("user", "metadata", "store", "service_tier", "prompt_cache_key", "safety_identifier", "stream_options")
 
 CHAT_FIELDS: dict[str, Schema] = {
@@ -95,6 +102,7 @@ MESSAGE_FIELDS: dict[str, Schema] = {
 RESPONSE_FIELDS: dict[str, Schema] = {
     **dict.fromkeys((*IGNORED, "include", "client_metadata", "max_tool_calls", "prompt_cache_retention"), ANY),
     **{name: {"type": "null"} for name in ("background", "conversation", "prompt", "top_logprobs")},
+    "metadata": METADATA,
     "model": TEXT,
     "input": {"type": ["string", "array"]},
     "instructions": {"type": ["string", "null"]},
