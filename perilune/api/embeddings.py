@@ -105,10 +105,8 @@ class EmbeddingStream:
                 self._running.popleft()
                 assert sequence.sum_D is not None
                 self._rows.append(_unit(sequence.sum_D[: self._width]))
-                self._done, self._seconds = (
-                    self._done + sequence.prompt_length,
-                    self._seconds + sequence.prefill_seconds,
-                )
+                self._done += sequence.prompt_length
+                self._seconds += sequence.prefill_seconds
                 if self._on_prefill:
                     self._on_prefill(self._done, self._total)
                 yield self._rows[-1]

@@ -79,10 +79,11 @@ class Runner:
         No state moves where it fails."""
         parts = [(torch.tensor(ids, dtype=torch.int64), state) for ids, state in chunks]
         xs = self.model.extend_together(parts, on_layer)
+        wanted = zip(xs, embeds or [False] * len(xs), strict=True)
+        made = [(self.model.norm(x) if embed else self.model.logits(x[-1:])[-1]).numpy() for x, embed in wanted]
         for ids, state in chunks:
             state.advance(len(ids))
-        made = zip(xs, embeds or [False] * len(xs), strict=True)
-        return [(self.model.norm(x) if embed else self.model.logits(x[-1:])[-1]).numpy() for x, embed in made]
+        return made
 
     def decode(self, ids: Seq[int], states: list[SequenceState]) -> np.ndarray:
         """One token of each sequence; the logits [B, V] after it."""
