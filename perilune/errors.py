@@ -21,6 +21,10 @@ class MessageError(PeriluneError):
     """A chat message, tool or media item is malformed; the text names the field."""
 
 
+class MediaError(MessageError):
+    """A picture, clip or sound cannot be read, or goes beyond a limit; the text says which."""
+
+
 class ContextError(PeriluneError):
     """The prompt and the room asked for the answer do not fit the context."""
 

@@ -38,6 +38,11 @@ def client(at):
         yield made
 
 
+def same(given, wanted):
+    """But for the last bit: torch multiplies this model's float32 weights, in as many threads as it is given."""
+    return given.dtype == wanted.dtype and given.shape == wanted.shape and np.allclose(given, wanted, atol=1e-6)
+
+
 def vectors(told):
     assert [one.index for one in told.data] == list(range(len(told.data)))
     return np.array([one.embedding for one in told.data], np.float32)
@@ -49,9 +54,9 @@ def test_vectors_are_those_of_the_model_in_every_format(client, model, form):
     told = client.embeddings.create(model="tiny", input=TEXTS, user="me", **form)
     if form.get("encoding_format") == "base64":  # asked for by name, it comes as it was sent
         rows = [np.frombuffer(base64.b64decode(one.embedding), "<f4") for one in told.data]
-        assert np.array_equal(np.stack(rows), model.embed(TEXTS))
+        assert same(np.stack(rows), model.embed(TEXTS))
     else:
-        assert np.array_equal(vectors(told), model.embed(TEXTS))
+        assert same(vectors(told), model.embed(TEXTS))
     tokens = sum(len(TOKENIZER.encode(text)) for text in TEXTS)
     assert (told.usage.prompt_tokens, told.usage.total_tokens, told.model) == (tokens, tokens, "tiny")
 
@@ -59,14 +64,14 @@ def test_vectors_are_those_of_the_model_in_every_format(client, model, form):
 def test_ids_and_one_text_are_input_too(client, model):
     ids = [TOKENIZER.encode(text) for text in TEXTS]
     wanted = model.embed(TEXTS)
-    assert np.array_equal(vectors(client.embeddings.create(model="tiny", input=ids)), wanted)
+    assert same(vectors(client.embeddings.create(model="tiny", input=ids)), wanted)
     for one in (TEXTS[0], ids[0], [TEXTS[0]], [ids[0]]):
-        assert np.array_equal(vectors(client.embeddings.create(model="tiny", input=one)), wanted[:1])
+        assert same(vectors(client.embeddings.create(model="tiny", input=one)), wanted[:1])
 
 
 def test_dimensions_are_cut(client, model):
     told = client.embeddings.create(model="tiny", input=TEXTS, dimensions=5)
-    assert np.array_equal(vectors(told), model.embed(TEXTS, dimensions=5))
+    assert same(vectors(told), model.embed(TEXTS, dimensions=5))
 
 
 @pytest.mark.parametrize(

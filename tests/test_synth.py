@@ -77,6 +77,7 @@ def test_vision_tensors_are_written_for_a_multimodal_shape(tmp_path):
     vision = {
         "vt_hidden_size": 32,
         "vt_intermediate_size": 64,
+        "vt_num_attention_heads": 2,
         "vt_num_hidden_layers": 1,
         "patch_size": 2,
         "init_pos_emb_height": 4,

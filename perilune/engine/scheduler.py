@@ -51,6 +51,11 @@ class Sequence:
     def prompt_length(self) -> int:
         return len(self.request.prompt_ids)
 
+    def content(self, length: int) -> np.ndarray:
+        """What the first `length` tokens are known by: their ids, and names for media that stand there. int64"""
+        ids_T, media = np.asarray(self.ids[:length], np.int64), self.request.media
+        return ids_T if media is None else media.name(ids_T)
+
     @property
     def keeps_state(self) -> bool:
         """Whether the prefix cache may serve it, and keep what it leaves."""

@@ -76,7 +76,7 @@ def load_transformer(
             quantise(model, ours, tensor, backbone)
             checkpoint.forget(name)
         else:
-            _assign(model, ours, tensor)
+            assign(model, ours, tensor)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
     store = None
@@ -102,7 +102,8 @@ def expert_store(model: Transformer) -> ExpertStore | None:
     return next((e.store for e in experts if isinstance(e, StreamedExperts)), None)
 
 
-def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+def assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Puts a stored tensor in its place as it lies; buffers become float32."""
     path, leaf = name.rsplit(".", 1)
     module = model.get_submodule(path)
     if leaf in module._buffers:
@@ -149,17 +150,29 @@ def save_checkpoint(
     metadata: dict[str, str] | None = None,
 ) -> None:
     """Write config.json and shards in the published layout of the model's family; experts on the INT4 grid where
-    the config has one."""
+    the config has one. What the config says the model sees and hears with must be there."""
     config, directory = model.config, Path(directory)
+    needed = {name for name, table in (("vision", config.vision), ("hearing", config.audio)) if table}
+    if needed != set(model.senses):
+        has = ", ".join(sorted(model.senses)) or "no sense"
+        raise ConfigError(f"config.json names {', '.join(sorted(needed)) or 'no sense'}, but the model has {has}")
+    for name, sense in model.senses.items():
+        if sense.hidden_size != config.hidden_size:
+            told = f"{name} makes tokens that are {sense.hidden_size} wide; this model takes {config.hidden_size}"
+            raise ConfigError(told)
     declared = {
         name: (_stored_dtype(config, name), expected.shape)
         for name, expected in expected_tensors(config).items()
         if not (config.tie_word_embeddings and name.endswith("lm_head.weight"))
     }
+    sensed = {name: tensor for sense in model.senses.values() for name, tensor in sense.named_parameters()}
+    declared |= {name: (STORED_NAMES[config.dtype], tuple(tensor.shape)) for name, tensor in sensed.items()}
     with CheckpointWriter(directory, declared, max_shard_bytes=max_shard_bytes, metadata=metadata) as writer:
         for name, tensor in _published_tensors(model):
             if name in declared:
                 writer.write(name, tensor)
+        for name, tensor in sensed.items():
+            writer.write(name, tensor.detach().to(getattr(torch, config.dtype)))
     text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from perilune.errors import ConfigError
-from perilune.fields import Fields
+from perilune.config_vision import read_vision_config
 
 VISION_PREFIXES = ("vision_tower.", "mm_projector.")
 
@@ -32,24 +31,15 @@ def _block(width: int, inner: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def vision_tensors(vision: dict[str, Any], hidden_size: int) -> dict[str, tuple[int, ...]]:
     """Name → shape for a published vision_config (335 tensors for K2.6)."""
-    fields = Fields(("vision_config.", vision))
-    width = fields.integer("vt_hidden_size", low=1, high=1 << 16)
-    inner = fields.integer("vt_intermediate_size", low=1, high=1 << 18)
-    layers = fields.integer("vt_num_hidden_layers", low=1, high=1024)
-    patch = fields.integer("patch_size", low=1, high=1024)
-    height = fields.integer("init_pos_emb_height", low=1, high=1 << 14)
-    across = fields.integer("init_pos_emb_width", low=1, high=1 << 14)
-    name, merge = fields.find("merge_kernel_size")
-    if not isinstance(merge, list) or len(merge) != 2 or not all(m in range(1, 65) for m in merge):
-        raise ConfigError(f"{name} must be a list of two small integers")
-    merged = width * merge[0] * merge[1]
+    c = read_vision_config(vision)
+    width, inner, merged = c.vt_hidden_size, c.vt_intermediate_size, c.vt_hidden_size * c.merged
     tower = "vision_tower."
     table: dict[str, tuple[int, ...]] = {
-        f"{tower}patch_embed.proj.weight": (width, 3, patch, patch),
+        f"{tower}patch_embed.proj.weight": (width, 3, c.patch_size, c.patch_size),
         f"{tower}patch_embed.proj.bias": (width,),
-        f"{tower}patch_embed.pos_emb.weight": (height, across, width),
+        f"{tower}patch_embed.pos_emb.weight": (c.init_pos_emb_height, c.init_pos_emb_width, width),
     }
-    for layer in range(layers):
+    for layer in range(c.vt_num_hidden_layers):
         table |= {f"{tower}encoder.blocks.{layer}.{part}": shape for part, shape in _block(width, inner)}
     table |= dict(_norm(f"{tower}encoder.final_layernorm", width))
     table |= dict(_norm("mm_projector.pre_norm", width))
