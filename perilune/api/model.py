@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from perilune.api.budget import STREAMED_CHUNK, MemorySplit, memory_budget, prefix_cache, split_memory
+from perilune.api.embeddings import EmbeddingStream, ids_of
 from perilune.api.identity import identity_of
 from perilune.api.locate import (
     check_device,
@@ -29,6 +30,7 @@ from perilune.engine.grammar import Grammar, Grammars
 from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, RequestError, TokenizerError
+from perilune.fields import show_value
 from perilune.media.parts import Fetch, local
 from perilune.model.checkpoint import expert_store, load_transformer
 from perilune.model.media_rows import MediaRows
@@ -175,6 +177,29 @@ class Model:
             raise ContextError(f"{len(plain)} tokens do not fit this model's context of {self.context_length}")
         logits_TV = self.engine.runner.extend(plain, self.engine.runner.new_state(), last_only=False)
         return logits_TV.clone()  # an ordinary tensor, which the caller may change
+
+    def embed(self, texts: str | Sequence[str | Sequence[int]], **options: Any) -> np.ndarray:
+        """float32 [N, D], a vector of length 1 for each text or list of token ids; takes the options of
+        `embed_stream`. One text gives [1, D]."""
+        with self.embed_stream(texts, **options) as stream:
+            for _ in stream:
+                pass
+            return stream.reply.vectors_ND
+
+    def embed_stream(
+        self,
+        texts: str | Sequence[str | Sequence[int]],
+        *,
+        dimensions: int | None = None,
+        on_prefill: OnPrefill | None = None,
+    ) -> EmbeddingStream:
+        """Texts as vectors, one after the other: the mean of the last hidden states, normed. The same text gives the
+        same bits, whatever comes with it. `dimensions` cuts vectors to so many numbers and norms them again;
+        `on_prefill(done, total)` hears of tokens after each text."""
+        width = self.config.hidden_size
+        if dimensions is not None and (type(dimensions) is not int or not 1 <= dimensions <= width):
+            raise RequestError(f"dimensions must be an integer from 1 to {width}, got {show_value(dimensions)}")
+        return EmbeddingStream(self.engine, ids_of(texts, self.tokenizer), dimensions, on_prefill)
 
     def chat(self, messages: Messages, tools: Tools | None = None, **options: Any) -> ChatReply:
         """The whole reply to a conversation; takes the options of `stream`."""

@@ -1,6 +1,6 @@
 """Drives the network: one prompt's next chunk, or the next token of many sequences.
 
-Shapes: B sequences, T tokens of a chunk, V vocabulary.
+Shapes: B sequences, T tokens of a chunk, D hidden, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perilune.model.listen import listen, new_live
+from perilune.model.listen import hear, listen, new_live
 from perilune.model.memory import StoredPages
 from perilune.model.model import Transformer
 from perilune.model.speak import reads_nothing, speak
@@ -54,20 +54,36 @@ class Runner:
         """Reads one chunk into the state; the logits [V] after its last token."""
         return self.extend(ids, state)[-1].numpy()
 
+    @torch.inference_mode()
+    def embed(self, ids: Seq[int], state: SequenceState) -> np.ndarray:
+        """Reads one chunk into the state; the normed hidden states [T, D] that the head would go by."""
+        if self.model.memory is None:
+            return self.prefill_together([(ids, state)], embeds=[True])[0]
+        y_TD = self.model.norm(hear(self.model, torch.tensor(ids, dtype=torch.int64), state))
+        state.advance(len(ids))
+        return y_TD.numpy()
+
     @property
     def reads_together(self) -> bool:
         """Whether prompts gain by being read at the same time: they do where their experts come from disk."""
         return self.model.fused is not None and bool(self.model.fused.streamed)
 
+    @torch.inference_mode()
     def prefill_together(
-        self, chunks: Seq[tuple[Seq[int], SequenceState]], on_layer: Callable[[int], None] | None = None
+        self,
+        chunks: Seq[tuple[Seq[int], SequenceState]],
+        on_layer: Callable[[int], None] | None = None,
+        embeds: Seq[bool] | None = None,
     ) -> list[np.ndarray]:
-        """`prefill` of several sequences: the same logits, every expert read once. No state moves where it fails."""
+        """`prefill` of several sequences, or `embed` where `embeds` says so: the same numbers, every expert read once.
+        No state moves where it fails."""
         parts = [(torch.tensor(ids, dtype=torch.int64), state) for ids, state in chunks]
-        made = self.model.extend_together(parts, on_layer=on_layer)
+        xs = self.model.extend_together(parts, on_layer)
+        wanted = zip(xs, embeds or [False] * len(xs), strict=True)
+        made = [(self.model.norm(x) if embed else self.model.logits(x[-1:])[-1]).numpy() for x, embed in wanted]
         for ids, state in chunks:
             state.advance(len(ids))
-        return [logits_1V[-1].numpy() for logits_1V in made]
+        return made
 
     def decode(self, ids: Seq[int], states: list[SequenceState]) -> np.ndarray:
         """One token of each sequence; the logits [B, V] after it."""

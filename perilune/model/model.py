@@ -224,19 +224,20 @@ class Transformer(nn.Module):
         states = [b.self_attn.new_state() if isinstance(b.self_attn, KimiDeltaAttention) else None for b in self.blocks]
         return SequenceState(len(self.blocks), self.config.cache_width, deltas=states)
 
+    @torch.inference_mode()
     def extend(self, ids_T: Tensor, state: SequenceState, last_only: bool = True) -> Tensor:
         """Read the next chunk of one sequence into its state; logits [1 or T, V]. The caller advances the state."""
-        return self.extend_together([(ids_T, state)], last_only)[0]
+        (x_TD,) = self.extend_together([(ids_T, state)])
+        return self.logits(x_TD[-1:] if last_only else x_TD)
 
     @torch.inference_mode()
     def extend_together(
-        self,
-        chunks: list[tuple[Tensor, SequenceState]],
-        last_only: bool = True,
-        on_layer: Callable[[int], None] | None = None,
+        self, chunks: list[tuple[Tensor, SequenceState]], on_layer: Callable[[int], None] | None = None
     ) -> list[Tensor]:
-        """`extend` of several sequences, layer by layer, with the same bits: an expert that any of their tokens needs,
-        and that perhaps lies on disk, is gone through once for all. `on_layer` is told how many layers are done."""
+        """Read the next chunks of several sequences into their states, layer by layer: an expert that any of their
+        tokens needs, and that perhaps lies on disk, is gone through once for all, and the bits are those of each
+        sequence alone. Hidden states [T, D] after the last layer (before the norm). `on_layer` is told how many layers
+        are done. The caller advances the states."""
         pieces, xs = [], []
         for ids_T, state in chunks:
             state.reserve(len(ids_T))
@@ -250,8 +251,7 @@ class Transformer(nn.Module):
             xs = block.feed_forward_together(xs)
             if on_layer is not None:
                 on_layer(i + 1)
-        whole = torch.cat(xs).split([len(ids_T) for ids_T, _ in chunks])
-        return [self.logits(x_TD[-1:] if last_only else x_TD) for x_TD in whole]
+        return list(torch.cat(xs).split([len(ids_T) for ids_T, _ in chunks]))
 
     @torch.inference_mode()
     def decode(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:
