@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perilune.model.checkpoint import expert_store
 from perilune.model.listen import listen, new_live
 from perilune.model.memory import StoredPages
 from perilune.model.model import Transformer
@@ -31,6 +32,8 @@ class Runner:
         self.model = model.eval()
         self.config = model.config
         self.prefill_chunk = prefill_chunk
+        plain = self.config.memory is None and self.config.linear_attention is None
+        self._streams = plain and expert_store(model) is not None
 
     def new_state(self, pages: StoredPages | None = None) -> SequenceState:
         """The state of a sequence without tokens, on what was read before it."""
@@ -44,7 +47,7 @@ class Runner:
         step = self.model.extend if self.model.memory is None else partial(listen, self.model)
         logits_TV = step(torch.tensor(ids, dtype=torch.int64), state, last_only)
         state.advance(len(ids))
-        return logits_TV
+        return logits_TV.cpu()
 
     def chunk_size(self, start: int, end: int) -> int:
         """How many tokens the next chunk takes when `start` of `end` are done."""
@@ -57,7 +60,7 @@ class Runner:
     @property
     def reads_together(self) -> bool:
         """Whether prompts gain by being read at the same time: they do where their experts come from disk."""
-        return self.model.fused is not None and bool(self.model.fused.streamed)
+        return self._streams
 
     def prefill_together(
         self, chunks: Seq[tuple[Seq[int], SequenceState]], on_layer: Callable[[int], None] | None = None
@@ -67,7 +70,7 @@ class Runner:
         made = self.model.extend_together(parts, on_layer=on_layer)
         for ids, state in chunks:
             state.advance(len(ids))
-        return [logits_1V[-1].numpy() for logits_1V in made]
+        return [logits_1V[-1].cpu().numpy() for logits_1V in made]
 
     def decode(self, ids: Seq[int], states: list[SequenceState]) -> np.ndarray:
         """One token of each sequence; the logits [B, V] after it."""
@@ -79,7 +82,7 @@ class Runner:
             return np.concatenate([self._decode_one(id, state) for id, state in zip(ids, states, strict=True)])
         for state in states:
             state.advance(1)
-        return logits_BV.numpy()
+        return logits_BV.cpu().numpy()
 
     def _decode_one(self, id: int, state: SequenceState) -> np.ndarray:
         return self.decode([id], [state]) if reads_nothing(state) else self.extend([id], state).numpy()
