@@ -12,6 +12,7 @@ from perilune.api import budget
 from perilune.api import gpu as gpu_file
 from perilune.api.budget import split_memory
 from perilune.api.gpu import find_device, gpu_budget, split_gpu
+from perilune.bench.stream import bench_stream
 from perilune.cli.app import app
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError, ContextError, RequestError, WeightsError
@@ -114,6 +115,17 @@ def test_a_model_with_a_gpu_says_what_it_says_without(directory, device):
     assert (model.logits(range(9)) - logits_TV).abs().max() <= 2e-5 * logits_TV.abs().max()
     several = [c.ids for c in model.generate_batch([range(9), range(40)], max_tokens=6, temperature=0)]
     assert several == [load(directory).generate(range(n), max_tokens=6, temperature=0).ids for n in (9, 40)]
+
+
+def test_the_stream_bench_tells_what_the_gpu_served(directory, monkeypatch):
+    monkeypatch.setattr("perilune.weights.disk_rate.PROBE_BYTES", 48 << 20)
+    monkeypatch.setattr("perilune.weights.disk_rate.READ_BYTES", 1 << 20)
+    config = ModelConfig.load(directory)
+    beside = split_memory(open_checkpoint(directory), config, 1 << 40, beside_gpu=True)
+    size = fixed(directory) + 4 * device_slot_bytes(config)
+    model = load(directory, gpu_ram=size, ram=beside.backbone + beside.work + beside.experts * 3 // 4)
+    told = bench_stream(model, prompt=20, tokens=4)
+    assert 0 < told.gpu_share < 1 and told.gpu == str(model.gpu) and "of the uses" in told.to_text()
 
 
 def test_the_context_is_what_the_gpu_has_room_for(directory):

@@ -33,7 +33,7 @@ CONTEXTS = (CONTEXT_TOKENS, CONTEXT_TOKENS // 2, CONTEXT_TOKENS // 4)  # the fir
 class GpuSplit:
     """Bytes of a GPU, as MemorySplit has those of memory; `cache` holds `slots` routed experts."""
 
-    name: str
+    device: torch.device
     budget: int
     backbone: int
     context: int
@@ -51,7 +51,7 @@ class GpuSplit:
             parts.append(f"{gib(self.cache)} experts ({held:.1f} of {self.experts_per_layer} a layer)")
         parts.append(f"{gib(self.context)} context ({self.context_tokens:,} tokens)")
         parts.append(f"{gib(self.work)} for the work")
-        return f"{self.name} {gib(self.budget)}: " + " · ".join(parts)
+        return f"{gpu_name(self.device)} {gib(self.budget)}: " + " · ".join(parts)
 
 
 def find_device(device: object) -> torch.device:
@@ -109,7 +109,7 @@ def split_gpu(
     slot = device_slot_bytes(config) if config.quantization is not None and moe_layers else 0
     slots = min(room // slot, moe_layers * config.n_routed_experts) if slot else 0
     return GpuSplit(
-        name=gpu_name(device),
+        device=device,
         budget=budget,
         backbone=used,
         context=kept,

@@ -74,7 +74,8 @@ def load(
 
     `device` "cuda" puts what every token uses on a GPU, with the conversations and as many INT4 experts, those used
     most, as `gpu_ram` (what is free, if not given) leaves room for; `ram` then counts the rest alone. Sums are added in
-    another order there, so that a reply may part from that of a CPU at a near tie (model/placed.py).
+    another order there, so that a reply may part from that of a CPU at a near tie (model/placed.py). `gpu_ram` with
+    "cpu" lets the processor stand in for a GPU, which serves tests.
     """
     directory, at = find_model(path_or_name), find_device(device)
     if int4 not in INT4_MODES:

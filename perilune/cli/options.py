@@ -112,6 +112,6 @@ def tell_speed(opened: Model, backbone: str) -> None:
         return
     from perilune.plan.expect import expectation
 
-    told = expectation(opened.config, opened.directory, opened.memory, backbone)
+    told = expectation(opened.config, opened.directory, opened.memory, backbone, opened.gpu)
     if told:
         typer.echo(told, err=True)

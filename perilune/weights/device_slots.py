@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,16 @@ class SlotStats:
     misses: int = 0
     moves: int = 0
 
+    @property
+    def hit_rate(self) -> float:
+        return self.hits / max(1, self.hits + self.misses)
+
+    def copy(self) -> SlotStats:
+        return replace(self)
+
+    def since(self, before: SlotStats) -> SlotStats:
+        return SlotStats(self.hits - before.hits, self.misses - before.misses, self.moves - before.moves)
+
 
 @dataclass(frozen=True)
 class _Move:
@@ -60,7 +70,8 @@ class DeviceSlots:
         self._pool_SB = torch.empty(count, sum(self._sizes), dtype=torch.uint8, device=device)
         self._staging_B = torch.empty(sum(self._sizes), dtype=torch.uint8, pin_memory=on_gpu)
         self._stream = torch.cuda.Stream(device) if on_gpu else None
-        self._mover = ThreadPoolExecutor(1, thread_name_prefix="expert-move")
+        # On one core, beside the kernels of the host.
+        self._mover = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
         self._table = int4.word_table(device)
         self._layers = max(1, layers)
         self._share = -(-count // self._layers)  # of a layer, while slots are free
@@ -99,6 +110,7 @@ class DeviceSlots:
             else:
                 outside.append((-worth, expert))
                 self.stats.misses += tokens
+        # The experts of a chunk are passed once, by at least as many tokens as use the busiest one.
         self._credit = min(MOST_MOVES, self._credit + MOVES / self._layers * max(uses.values(), default=0))
         for worth, expert in sorted(outside):
             if self.frozen or self._credit < 1 or not self._may_take(layer, -worth):

@@ -80,8 +80,8 @@ def word_table(device: torch.device) -> torch.Tensor:
 
 
 def dequantize_by_table(half_NH: torch.Tensor, scale_NG: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """`dequantize`, with the same bits, of words seen as int16: a GPU passes over half as much memory for it."""
-    q_NGg = _groups(table[half_NH.int()].view(torch.bfloat16))
+    """`dequantize`, with the same bits, of words seen as int16, in fewer passes over memory: the form for a GPU."""
+    q_NGg = _groups(table[half_NH.long()].view(torch.bfloat16))
     return (q_NGg * scale_NG.float().unsqueeze(-1)).flatten(-2)
 
 
