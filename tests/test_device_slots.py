@@ -97,15 +97,15 @@ def test_frozen_slots_keep_what_they_hold(make):
     assert slots.stats.hits == 0 and slots.stats.misses == 2 + 81
 
 
-def test_a_copy_that_fails_is_told_and_the_slot_is_free_again(make, monkeypatch):
-    slots, host = make(1, layers=1), Host()
+def test_a_copy_that_fails_is_told_and_the_slots_are_free_again(make, monkeypatch):
+    slots, host = make(2, layers=1), Host()
     with monkeypatch.context() as patch:
         patch.setattr(slots_file, "_bytes_at", lambda address, size: 1 / 0)
-        use(slots, host, 0, e0=1)
+        use(slots, host, 0, e0=1, e1=1)
         with pytest.raises(ZeroDivisionError):
             slots.here(0)
-    assert host.lent == [] and use(slots, host, 0, e0=1) == set()
-    assert set(slots.here(0)) == {0}
+    assert host.lent == [] and use(slots, host, 0, e0=1, e1=1) == set()
+    assert set(slots.here(0)) == {0, 1}
 
 
 def test_a_slot_is_as_large_as_an_expert_is_published():

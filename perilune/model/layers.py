@@ -84,9 +84,9 @@ def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
 
 
 def bf16_parts(x_TD: Tensor) -> Tensor:
-    """Three bfloat16 tensors [3, T, D], the largest first, whose sum is float32 `x` but for its smallest denormals. A
-    GPU then reads a weight once, as it lies, and makes exact products of it: rounded inputs would not be needed for
-    speed, since the weight's bytes set the pace."""
+    """Three bfloat16 tensors [3, T, D], the largest first, whose sum is float32 `x` but for its smallest denormals. With
+    them a GPU reads a weight once, as it lies, and makes exact products of it; one row rounded to bfloat16 would read
+    as many bytes, and those set the pace."""
     high_TD = x_TD.bfloat16()
     rest_TD = x_TD - high_TD
     middle_TD = rest_TD.bfloat16()

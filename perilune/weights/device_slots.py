@@ -83,19 +83,20 @@ class DeviceSlots:
 
     def here(self, layer: int) -> Mapping[int, int]:
         """The layer's experts that lie in slots, each with its slot; holds until `used`. Passes the layer: what began
-        to move when it was passed last is there."""
+        to move when it was passed last is there. Raises what went wrong with a move, once all are over."""
         self._worth.next_layer()
-        held = self._where.setdefault(layer, {})
+        held, failed = self._where.setdefault(layer, {}), None
         for move in self._moving.pop(layer, ()):
-            try:
-                move.copied.result()
-            except BaseException:
+            error = move.copied.exception()
+            move.returned(move.expert)
+            if error is not None:
                 self._free.append(move.slot)
-                raise
-            finally:
-                move.returned(move.expert)
+                failed = error
+                continue
             held[move.expert] = move.slot
             self._worth.keep((layer, move.expert))
+        if failed is not None:
+            raise failed
         return held
 
     def used(self, layer: int, uses: Mapping[int, int], lend: Lend, returned: Callable[[int], None]) -> None:
