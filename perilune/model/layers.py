@@ -84,7 +84,7 @@ def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
 
 
 def bf16_parts(x_TD: Tensor) -> Tensor:
-    """Three bfloat16 tensors [3, T, D], the largest first, whose sum is float32 `x` but for its smallest denormals. With
+    """Three bfloat16 tensors [3, T, D], the largest first, whose sum is `x`, all but its smallest denormals. With
     them a GPU reads a weight once, as it lies, and makes exact products of it; one row rounded to bfloat16 would read
     as many bytes, and those set the pace."""
     high_TD = x_TD.bfloat16()
