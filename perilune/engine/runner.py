@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perilune.model.checkpoint import expert_store
 from perilune.model.listen import hear, listen, new_live
 from perilune.model.memory import StoredPages
 from perilune.model.model import Transformer
@@ -31,6 +32,8 @@ class Runner:
         self.model = model.eval()
         self.config = model.config
         self.prefill_chunk = prefill_chunk
+        plain = self.config.memory is None and self.config.linear_attention is None
+        self._streams = plain and expert_store(model) is not None
 
     def new_state(self, pages: StoredPages | None = None) -> SequenceState:
         """The state of a sequence without tokens, on what was read before it."""
@@ -44,7 +47,7 @@ class Runner:
         step = self.model.extend if self.model.memory is None else partial(listen, self.model)
         logits_TV = step(torch.tensor(ids, dtype=torch.int64), state, last_only)
         state.advance(len(ids))
-        return logits_TV
+        return logits_TV.cpu()
 
     def chunk_size(self, start: int, end: int) -> int:
         """How many tokens the next chunk takes when `start` of `end` are done."""
@@ -52,7 +55,7 @@ class Runner:
 
     def prefill(self, ids: Seq[int], state: SequenceState) -> np.ndarray:
         """Reads one chunk into the state; the logits [V] after its last token."""
-        return self.extend(ids, state)[-1].numpy()
+        return self.extend(ids, state)[-1].cpu().numpy()
 
     @torch.inference_mode()
     def embed(self, ids: Seq[int], state: SequenceState) -> np.ndarray:
@@ -61,12 +64,12 @@ class Runner:
             return self.prefill_together([(ids, state)], embeds=[True])[0]
         y_TD = self.model.norm(hear(self.model, torch.tensor(ids, dtype=torch.int64), state))
         state.advance(len(ids))
-        return y_TD.numpy()
+        return y_TD.cpu().numpy()
 
     @property
     def reads_together(self) -> bool:
         """Whether prompts gain by being read at the same time: they do where their experts come from disk."""
-        return self.model.fused is not None and bool(self.model.fused.streamed)
+        return self._streams
 
     @torch.inference_mode()
     def prefill_together(
@@ -80,7 +83,7 @@ class Runner:
         parts = [(torch.tensor(ids, dtype=torch.int64), state) for ids, state in chunks]
         xs = self.model.extend_together(parts, on_layer)
         wanted = zip(xs, embeds or [False] * len(xs), strict=True)
-        made = [(self.model.norm(x) if embed else self.model.logits(x[-1:])[-1]).numpy() for x, embed in wanted]
+        made = [(self.model.norm(x) if embed else self.model.logits(x[-1:])[-1]).cpu().numpy() for x, embed in wanted]
         for ids, state in chunks:
             state.advance(len(ids))
         return made
@@ -95,7 +98,7 @@ class Runner:
             return np.concatenate([self._decode_one(id, state) for id, state in zip(ids, states, strict=True)])
         for state in states:
             state.advance(1)
-        return logits_BV.numpy()
+        return logits_BV.cpu().numpy()
 
     def _decode_one(self, id: int, state: SequenceState) -> np.ndarray:
         return self.decode([id], [state]) if reads_nothing(state) else self.extend([id], state).numpy()

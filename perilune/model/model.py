@@ -157,8 +157,13 @@ class Transformer(nn.Module):
         """The layers that ask the chunk memory."""
         return self.blocks[len(self.lower) :]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the hidden states are, and all weights but perhaps the embedding and routed experts."""
+        return self.norm.weight.device
+
     def embed(self, ids: Tensor) -> Tensor:
-        return self.embed_tokens(ids)
+        return self.embed_tokens(ids.to(self.embed_tokens.weight.device)).to(self.device)
 
     def embed_at(self, ids_T: Tensor, state: SequenceState, start: int) -> Tensor:
         """Tokens of one sequence from `start` on, with the media that stand among them."""
@@ -222,7 +227,7 @@ class Transformer(nn.Module):
     def new_state(self) -> SequenceState:
         """The state of a sequence that has no token yet."""
         states = [b.self_attn.new_state() if isinstance(b.self_attn, KimiDeltaAttention) else None for b in self.blocks]
-        return SequenceState(len(self.blocks), self.config.cache_width, deltas=states)
+        return SequenceState(len(self.blocks), self.config.cache_width, deltas=states, device=self.device)
 
     @torch.inference_mode()
     def extend(self, ids_T: Tensor, state: SequenceState, last_only: bool = True) -> Tensor:
@@ -261,10 +266,11 @@ class Transformer(nn.Module):
         if self.fused is not None:
             return self.fused(ids_B, states)
         starts = [state.length for state in states]
-        cos_TP, sin_TP = self.rotary.up_to(max(starts) + 1)
+        starts_B = torch.tensor(starts).to(self.device)
+        cos_BP, sin_BP = (table_TP[starts_B] for table_TP in self.rotary.up_to(max(starts) + 1))
         x_BD = self.embed(ids_B)
         for i, block in enumerate(self.blocks):
-            x_BD = block.decode(x_BD, cos_TP[starts], sin_TP[starts], states, i)
+            x_BD = block.decode(x_BD, cos_BP, sin_BP, states, i)
         return self.logits(x_BD)
 
     def init_weights(self, seed: int) -> None:
