@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from perilune.config_audio import AudioConfig
 from perilune.errors import ConfigError
 from perilune.fields import read_json_object
 
@@ -207,6 +208,7 @@ class ModelConfig:
     linear_attention: LinearAttentionConfig | None = None
     memory: MemoryConfig | None = None
     vision: dict[str, Any] | None = field(default=None, hash=False)
+    audio: AudioConfig | None = None
     media_placeholder_token_id: int | None = None
 
     def __post_init__(self) -> None:

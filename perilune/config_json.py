@@ -10,6 +10,7 @@ from perilune.config import (
     MODEL_TYPES,
     ModelConfig,
 )
+from perilune.config_audio import audio_dict, read_audio_config
 from perilune.config_parts import (
     linear_attention_dict,
     memory_dict,
@@ -71,6 +72,7 @@ def read_config(raw: dict[str, Any]) -> ModelConfig:
         **_read_experts(fields, layers),
         **_read_tokens(raw, fields, model_type),
         vision=(fields.table("vision_config")[1] or None) if model_type in ("kimi_k25", "perilune") else None,
+        audio=read_audio_config(fields) if model_type in ("kimi_k25", "perilune") else None,
     )
 
 
@@ -236,12 +238,13 @@ def write_config(c: ModelConfig) -> dict[str, Any]:
     head = {"architectures": [ARCHITECTURES[c.model_type]], "model_type": c.model_type}
     if c.quantization:
         text["quantization_config"] = quant_dict(c.quantization)
+    senses = {"vision_config": c.vision} if c.vision else {}
+    senses |= {"audio_config": audio_dict(c.audio)} if c.audio else {}
     if c.model_type != "kimi_k25":
-        vision = {"vision_config": c.vision} if c.vision else {}
         media = {} if c.media_placeholder_token_id is None else _media(c)
-        return head | text | vision | media
+        return head | text | senses | media
     text = {"architectures": [ARCHITECTURES["kimi_k2"]], "model_type": "kimi_k2"} | text
-    return head | tokens | _media(c) | {"text_config": text} | ({"vision_config": c.vision} if c.vision else {})
+    return head | tokens | _media(c) | {"text_config": text} | senses
 
 
 def _media(c: ModelConfig) -> dict[str, Any]:

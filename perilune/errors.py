@@ -21,6 +21,10 @@ class MessageError(PeriluneError):
     """A chat message, tool or media item is malformed; the text names the field."""
 
 
+class MediaError(PeriluneError):
+    """A picture, a sound or a clip is damaged, too large or not what it says it is."""
+
+
 class ContextError(PeriluneError):
     """The prompt and the room asked for the answer do not fit the context."""
 

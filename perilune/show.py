@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perilune.config import ModelConfig
+from perilune.weights.audio_names import AUDIO_PREFIXES
 from perilune.weights.files import Checkpoint, open_checkpoint
 from perilune.weights.header import DTYPE_BYTES, Kind, collector_off
 from perilune.weights.names import is_extra_layer
@@ -21,8 +22,9 @@ from perilune.weights.vision_names import VISION_PREFIXES
 CACHE_BYTES_PER_NUMBER = 2
 ROUTED = "routed experts"
 VISION = "vision"
+HEARING = "hearing"
 EXTRA = "extra prediction layers"
-NOT_TEXT = (VISION, EXTRA)
+NOT_TEXT = (VISION, HEARING, EXTRA)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ def kind_of(name: str, config: ModelConfig) -> str:
         kind = ROUTED
     elif name.startswith(VISION_PREFIXES):
         return VISION
+    elif name.startswith(AUDIO_PREFIXES):
+        return HEARING
     elif ".self_attn." in name:
         kind = "attention"
     elif ".shared_experts." in name:

@@ -20,6 +20,7 @@ from perilune.config import LinearAttentionConfig, ModelConfig
 from perilune.errors import ConfigError, WeightsError
 from perilune.text.specials import SPECIAL_COUNT
 from perilune.text.vocabulary import filler_tokens, write_vocabulary
+from perilune.weights.audio_names import audio_tensors
 from perilune.weights.files import INDEX_NAME, SINGLE_NAME
 from perilune.weights.names import expected_tensors
 from perilune.weights.vision_names import vision_tensors
@@ -108,6 +109,9 @@ def declare(config: ModelConfig) -> dict[str, Declared]:
     if config.vision is not None:
         vision = vision_tensors(config.vision, config.hidden_size)
         table |= {name: Declared("BF16", shape) for name, shape in vision.items()}
+    if config.audio is not None:
+        audio = audio_tensors(config.audio, config.hidden_size)
+        table |= {name: Declared("BF16", shape) for name, shape in audio.items()}
     return table
 
 

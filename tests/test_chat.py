@@ -191,6 +191,15 @@ def test_media_are_expanded_in_order():
     )
 
 
+def test_sounds_stand_like_images_under_their_own_word():
+    one = "<|media_begin|>audio<|media_content|>{}<|media_end|>\n"
+    parts = [{"type": "audio"}, words("x"), {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]
+    assert parts_text(*parts) == one.format("<|media_pad|>") + "x" + one.format("<|media_pad|>")
+    media = [{"type": "audio", "tokens": 3}, {"type": "audio", "tokens": 1}]
+    pads = "<|media_pad|>" * 3
+    assert parts_text(*parts, media=media) == one.format(pads) + "x" + one.format("<|media_pad|>")
+
+
 def test_text_between_two_specials_is_one_run():
     message = {"role": "user", "content": [{"type": "image"}, words("\nx")]}
     rendered = render([message], tokenizer=tiny_tokenizer())
@@ -286,7 +295,7 @@ BAD_MESSAGES = [
     ([{"role": "user", "content": b"x"}], r"messages\[0\]\.content must be a string or a list"),
     ([{"role": "user", "content": ["x"]}], r"messages\[0\]\.content\[0\] must be an object"),
     ([{"role": "user", "content": [{"type": "text"}]}], r"content\[0\]\.text must be a string, got null"),
-    ([{"role": "user", "content": [{"type": "audio"}]}], r"content\[0\]\.type must be one of text, image"),
+    ([{"role": "user", "content": [{"type": "smell"}]}], r"content\[0\]\.type must be one of text, image"),
     ([{"role": "user", "content": [{"type": ["x"]}]}], r"content\[0\]\.type must be one of"),
     ([{"role": "user", "content": "a\ud800"}], r"messages\[0\]\.content has a lone surrogate at character 1"),
     ([{"role": "assistant", "reasoning_content": 1}], r"messages\[0\]\.reasoning_content must be a string"),
@@ -339,6 +348,20 @@ CHUNKS = {"type": "video", "chunks": [{"timestamp": 0.0, "tokens": 1}]}
 def test_media_that_do_not_fit_are_refused(media, message):
     with pytest.raises(MessageError, match=message):
         parts_text({"type": "image"}, media=media)
+
+
+@pytest.mark.parametrize(
+    ("media", "message"),
+    [
+        ([{"type": "image", "tokens": 1}], r"media\[0\]\.type must be 'audio' as in messages\[0\]\.content\[0\]"),
+        ([{"type": "input_audio", "tokens": 1}], r"media\[0\]\.type must be 'audio'"),
+        ([{"type": "audio"}], r"media\[0\]\.tokens must be a whole number"),
+        ([{"type": "audio", "tokens": 65_537}], r"media\[0\]\.tokens must be a whole number from 1 to 65536"),
+    ],
+)
+def test_sounds_that_do_not_fit_are_refused(media, message):
+    with pytest.raises(MessageError, match=message):
+        parts_text({"type": "input_audio"}, media=media)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,21 @@ PACKAGE = ROOT / "perilune"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room may import itself and what stands to its left. Workshops stand beside the road and beside one another.
-ROAD = ["errors", "fields", "config", "text", "documents", "kernels", "weights", "model", "engine", "api", "server"]
-FOUNDATION = {"errors", "fields", "config", "config_json", "config_parts", "presets"}
+ROAD = [
+    "errors",
+    "fields",
+    "config",
+    "text",
+    "media",
+    "documents",
+    "kernels",
+    "weights",
+    "model",
+    "engine",
+    "api",
+    "server",
+]
+FOUNDATION = {"errors", "fields", "config", "config_audio", "config_json", "config_parts", "presets"}
 SHARED = {"corpus", "tasks"}
 WORKSHOPS = {"train", "score", "bench", "plan", "show", "synth"}
 TOP = {"cli", "__main__", "__init__", "demo"}

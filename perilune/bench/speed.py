@@ -18,7 +18,9 @@ from perilune.engine.runner import Runner
 from perilune.errors import ContextError, RequestError
 from perilune.model.moe import Int4Experts
 from perilune.model.state import SequenceState
+from perilune.weights.audio_names import AUDIO_PREFIXES
 from perilune.weights.files import open_checkpoint
+from perilune.weights.vision_names import VISION_PREFIXES
 
 MAX_REPEATS = 1000
 MAX_BATCH = 256
@@ -100,7 +102,7 @@ def bytes_per_token(model: Model) -> int | None:
     for name, info in open_checkpoint(model.directory).tensors.items():
         if ".experts." in name:
             routed += info.end - info.begin
-        elif not name.startswith(("vision_tower.", "mm_projector.")):
+        elif not name.startswith(VISION_PREFIXES + AUDIO_PREFIXES):
             total += info.end - info.begin
     if not config.tie_word_embeddings:
         total -= config.vocab_size * config.hidden_size * (4 if config.dtype == "float32" else 2)

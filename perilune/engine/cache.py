@@ -40,7 +40,7 @@ class PrefixCache:
     def nbytes(self) -> int:
         return sum(entry.state.nbytes for entry in self._entries)
 
-    def take(self, prompt_ids: Seq[int], salt: str = "") -> SequenceState | None:
+    def take(self, prompt_ids: Seq[int] | np.ndarray, salt: str = "") -> SequenceState | None:
         """A state holding the longest known prefix of the prompt, owned by the caller from then on, or None.
 
         The last prompt token is never taken from the cache: its logits give the first new token.
@@ -58,7 +58,7 @@ class PrefixCache:
         self._entries.append(entry)
         return entry.state.fork(longest)
 
-    def put(self, ids: Seq[int], state: SequenceState, salt: str = "") -> None:
+    def put(self, ids: Seq[int] | np.ndarray, state: SequenceState, salt: str = "") -> None:
         """Keeps a state that holds exactly `ids`; the cache owns it from here on."""
         known = np.asarray(ids, np.int64)
         if known.size != state.length:

@@ -136,9 +136,10 @@ class Engine:
 
     def _attach_state(self, sequence: Sequence) -> None:
         pages = sequence.request.pages
-        prompt, salt = sequence.request.prompt_ids, sequence.request.cache_salt
+        prompt, salt = sequence.content(sequence.prompt_length), sequence.request.cache_salt
         state = self.prefix_cache.take(prompt, salt) if pages is None else None
         sequence.state = state or self.runner.new_state(pages)
+        sequence.state.media = sequence.request.media
         sequence.live = sequence.state.live
         sequence.cached = sequence.prefilled = sequence.state.length
 
@@ -195,7 +196,7 @@ class Engine:
         """A recurrent state cannot go back to where another prompt parts ways, so whole chunks are kept on the way."""
         at_border = state.length % self.runner.prefill_chunk == 0
         if state.is_recurrent and at_border and sequence.request.pages is None:
-            self.prefix_cache.put(sequence.ids[: state.length], state.fork(), sequence.request.cache_salt)
+            self.prefix_cache.put(sequence.content(state.length), state.fork(), sequence.request.cache_salt)
 
     def _decode(self, sequences: list[Sequence]) -> None:
         if not sequences:
@@ -244,7 +245,8 @@ class Engine:
         self.scheduler.remove(sequence)
         state, sequence.state = sequence.state, None
         if state is not None and sequence.request.pages is None:
-            self.prefix_cache.put(sequence.ids[: state.length], state, sequence.request.cache_salt)
+            state.media = None
+            self.prefix_cache.put(sequence.content(state.length), state, sequence.request.cache_salt)
 
 
 def _state(sequence: Sequence) -> SequenceState:

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from perilune.engine.sample import Sampler
 from perilune.engine.types import FinishReason, Request, Token, Usage
 from perilune.errors import PeriluneError
@@ -47,6 +49,11 @@ class Sequence:
     @property
     def prompt_length(self) -> int:
         return len(self.request.prompt_ids)
+
+    def content(self, length: int) -> np.ndarray:
+        """What the first `length` tokens are known by: their ids, and names for media that stand there. int64"""
+        ids_T, media = np.asarray(self.ids[:length], np.int64), self.request.media
+        return ids_T if media is None else media.name(ids_T)
 
     @property
     def reads_prompt(self) -> bool:

@@ -13,6 +13,7 @@ from perilune.errors import RequestError
 
 if TYPE_CHECKING:
     from perilune.engine.grammar import Grammar
+    from perilune.model.media_rows import MediaRows
     from perilune.model.memory import StoredPages
 
 MAX_TEMPERATURE = 2.0
@@ -85,9 +86,10 @@ class SamplingParams:
 class Request:
     """A prompt as ids, how to continue it, and the ids that end the reply.
 
-    `pages` are what the model has read before, `read_tokens` of it, where it has a chunk memory. `grammar` is what the
-    reply is held to. What is kept of a request is reused by those of the same `cache_salt` only. Requests of a higher
-    `priority`, from 0 to MAX_PRIORITY, wait for those of a lower one.
+    `pages` are what the model has read before, `read_tokens` of it, where it has a chunk memory. `media` are embeddings
+    that stand in place of some of the prompt's tokens. `grammar` is what the reply is held to. What is kept of a
+    request is reused by those of the same `cache_salt` only. Requests of a higher `priority`, from 0 to MAX_PRIORITY,
+    wait for those of a lower one.
     """
 
     prompt_ids: tuple[int, ...]
@@ -95,6 +97,7 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     pages: StoredPages | None = None
     read_tokens: int = 0
+    media: MediaRows | None = None
     grammar: Grammar | None = None
     cache_salt: str = ""
     priority: int = 0

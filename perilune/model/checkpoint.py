@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError
 from perilune.model.fused import fuse
+from perilune.model.hearing import Hearing
 from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
 from perilune.model.quantised import BACKBONES, is_quantised, quantise
@@ -76,7 +77,7 @@ def load_transformer(
             quantise(model, ours, tensor, backbone)
             checkpoint.forget(name)
         else:
-            _assign(model, ours, tensor)
+            assign(model, ours, tensor)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
     store = None
@@ -102,7 +103,8 @@ def expert_store(model: Transformer) -> ExpertStore | None:
     return next((e.store for e in experts if isinstance(e, StreamedExperts)), None)
 
 
-def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+def assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Puts a stored tensor in its place as it lies; buffers become float32."""
     path, leaf = name.rsplit(".", 1)
     module = model.get_submodule(path)
     if leaf in module._buffers:
@@ -147,19 +149,26 @@ def save_checkpoint(
     *,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     metadata: dict[str, str] | None = None,
+    hearing: Hearing | None = None,
 ) -> None:
     """Write config.json and shards in the published layout of the model's family; experts on the INT4 grid where
-    the config has one."""
+    the config has one. `hearing` is what a config with audio_config hears with."""
     config, directory = model.config, Path(directory)
+    if config.audio != (hearing and hearing.config):
+        raise ConfigError("audio_config and the hearing that is saved with a model must be the same, or both missing")
     declared = {
         name: (_stored_dtype(config, name), expected.shape)
         for name, expected in expected_tensors(config).items()
         if not (config.tie_word_embeddings and name.endswith("lm_head.weight"))
     }
+    heard = {} if hearing is None else dict(hearing.named_parameters())
+    declared |= {name: (STORED_NAMES[config.dtype], tuple(tensor.shape)) for name, tensor in heard.items()}
     with CheckpointWriter(directory, declared, max_shard_bytes=max_shard_bytes, metadata=metadata) as writer:
         for name, tensor in _published_tensors(model):
             if name in declared:
                 writer.write(name, tensor)
+        for name, tensor in heard.items():
+            writer.write(name, tensor.detach().to(getattr(torch, config.dtype)))
     text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")
 

@@ -105,6 +105,7 @@ class CopyHead(nn.Module):
         memory = config.memory
         assert memory is not None
         self.window = memory.window
+        self.placeholder = -2 if config.media_placeholder_token_id is None else config.media_placeholder_token_id
         self.key_proj = Linear(memory.latent_rank, memory.copy_dim)
         self.query_proj = Linear(config.hidden_size, memory.copy_dim)
         self.latent_query_proj = Linear(memory.latent_rank, memory.copy_dim)
@@ -134,7 +135,8 @@ class CopyHead(nn.Module):
         """`y` is the last hidden state that is aware, `live` what it may point at besides the chosen chunks."""
         q_BTP = (self.query_proj(y_BTD) + self.latent_query_proj(latents_BTL)) * self.scale
         live_BTS = q_BTP @ self.key_proj(live.latents_BSL).mT + self._by_run(self.run_bias, live.runs_BTS)
-        logits, ids, runs = live_BTS.masked_fill(~live.seen_BTS, -torch.inf), live.next_ids_BS, live.runs_BTS
+        seen_BTS = live.seen_BTS & self.sayable(live.next_ids_BS).unsqueeze(1)
+        logits, ids, runs = live_BTS.masked_fill(~seen_BTS, -torch.inf), live.next_ids_BS, live.runs_BTS
         gate_A = self.gate_latent_proj(live.latents_BSL).squeeze(-1)
         if read is not None:
             chosen, next_ids_BM = read.chosen, read.chosen.next_ids_BM
@@ -154,6 +156,10 @@ class CopyHead(nn.Module):
         about_BT = (p_BTA @ gate_A.unsqueeze(-1)).squeeze(-1) + (p_BTA * self._by_run(self.gate_run, runs)).sum(-1)
         gate_BT = self.gate_proj(y_BTD).squeeze(-1) + self.gate_bias.float() + about_BT
         return Pointing(logits, ids, gate_BT.masked_fill(nothing_BT, -30.0))
+
+    def sayable(self, ids: Tensor) -> Tensor:
+        """False for placeholders of media: what stands there is seen or heard, and no token says it."""
+        return ids != self.placeholder
 
     def _followed(self, y_BTD: Tensor, read: Read) -> Tensor:
         """Places where what answers begins, and those up to which it is told, as far as the token wants either."""

@@ -1,4 +1,4 @@
-"""The small pieces every room of the network shares: RMSNorm, Linear, SwiGLU.
+"""The small pieces every room of the network shares: RMSNorm, LayerNorm, Linear with and without bias, SwiGLU.
 
 Legend: T tokens (any leading axes), D width in, N width out, F hidden width of a feed-forward.
 """
@@ -45,6 +45,19 @@ class RMSNorm(nn.Module):
         return _Normalise.apply(x_TD, self.weight.float(), self.eps)
 
 
+class LayerNorm(nn.Module):
+    """(x - mean) / deviation * weight + bias, in float32 whatever is stored (arXiv 1607.06450)."""
+
+    def __init__(self, dim: int, eps: float = 1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(dim))
+        self.bias = nn.Parameter(torch.empty(dim))
+        self.eps = eps
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return F.layer_norm(x_TD, self.weight.shape, self.weight.float(), self.bias.float(), self.eps)
+
+
 class Embedding(nn.Module):
     """Row `id` of the weight, as float32. torch's own class fills its weight on creation, which a mapped file
     makes needless and a terabyte shape makes slow."""
@@ -66,6 +79,17 @@ class Linear(nn.Module):
 
     def forward(self, x_TD: Tensor) -> Tensor:
         return linear(x_TD, self.weight)
+
+
+class BiasedLinear(Linear):
+    """x @ weight.T + bias."""
+
+    def __init__(self, dim_in: int, dim_out: int):
+        super().__init__(dim_in, dim_out)
+        self.bias = nn.Parameter(torch.empty(dim_out))
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return super().forward(x_TD) + self.bias
 
 
 def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:

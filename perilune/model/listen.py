@@ -82,7 +82,7 @@ def _run(
     assert memory is not None and config.memory is not None
     end = start + len(ids)
     cos_TP, sin_TP = (table[start:end] for table in model.rotary.up_to(end))
-    x_BTD = model.embed(torch.tensor([ids]))
+    x_BTD = model.embed_at(torch.tensor(ids), state, start).unsqueeze(0)
     for i, block in enumerate(model.lower):
         assert isinstance(block.self_attn, KimiDeltaAttention)
         y_BTD, state.deltas[i] = block.self_attn(block.input_layernorm(x_BTD), state=state.deltas[i])

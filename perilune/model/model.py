@@ -158,6 +158,11 @@ class Transformer(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         return self.embed_tokens(ids)
 
+    def embed_at(self, ids_T: Tensor, state: SequenceState, start: int) -> Tensor:
+        """Tokens of one sequence from `start` on, with the media that stand among them."""
+        x_TD = self.embed(ids_T)
+        return x_TD if state.media is None else state.media.lay(x_TD, start)
+
     def logits(self, x: Tensor) -> Tensor:
         """Hidden states [..., D] → float32 logits [..., V] of the head alone."""
         return self.lm_head(self.norm(x))
@@ -170,13 +175,21 @@ class Transformer(nn.Module):
         positions_T = segment_positions(segments_BT).flatten()
         return Packing(rows, cos_TP[positions_T], sin_TP[positions_T], document_lengths(positions_T), segments_BT)
 
-    def trunk(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def trunk(
+        self, ids_BT: Tensor, segments_BT: Tensor | None = None, media_ND: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Whole sequences → hidden states [B, T, D] after the last layer (before the norm) and at mid-depth.
 
         `segments_BT` numbers the documents packed into a row: none sees another, and each counts positions from 0.
+        `media_ND` stand in place of the embeddings of all media placeholders, row by row.
         """
         packing = self.packing(ids_BT, segments_BT)
-        x_BTD = self.embed(ids_BT if segments_BT is None else ids_BT.reshape(1, -1))
+        ids_xT = ids_BT if segments_BT is None else ids_BT.reshape(1, -1)
+        x_BTD = self.embed(ids_xT)
+        if media_ND is not None:
+            placeholder = self.config.media_placeholder_token_id
+            assert placeholder is not None, "a model that sees or hears has a placeholder"
+            x_BTD = x_BTD.masked_scatter(ids_xT.eq(placeholder).unsqueeze(-1), media_ND)
         for block in self.lower:
             x_BTD = block(x_BTD, packing)
         middle_BTD = x_BTD
@@ -196,9 +209,9 @@ class Transformer(nn.Module):
         live = Lived(latents_BTL, following(ids_BT), seen_BTT, live_runs(ids_BT, segments_BT))
         return self.copy_head(y_BTD, latents_BTL, live, None)
 
-    def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+    def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None, media_ND: Tensor | None = None) -> Tensor:
         """Whole sequences → logits [B, T, V]: the definition that cached decoding is tested against."""
-        x_BTD, middle_BTD = self.trunk(ids_BT, segments_BT)
+        x_BTD, middle_BTD = self.trunk(ids_BT, segments_BT, media_ND)
         if self.copy_head is None:
             return self.logits(x_BTD)
         y_BTD = self.norm(x_BTD)
@@ -227,7 +240,7 @@ class Transformer(nn.Module):
             state.reserve(len(ids_T))
             end = state.length + len(ids_T)
             pieces += [(state, at, min(at + PIECE, end)) for at in range(state.length, end, PIECE)]
-            xs += self.embed(ids_T).split(PIECE)
+            xs += self.embed_at(ids_T, state, state.length).split(PIECE)
         cos_TP, sin_TP = self.rotary.up_to(max(end for _, _, end in pieces))
         for i, block in enumerate(self.blocks):
             parts = zip(xs, pieces, strict=True)

@@ -119,12 +119,15 @@ def _predict(model: Transformer, y_BD: Tensor, latents_BL: Tensor, lives: list[L
         assert live.places is not None
         keys_SP, gates_S = live.places
         count = len(gates_S)
-        if not count:
+        ids_S = torch.tensor(live.ids[len(live.ids) - count :], dtype=torch.long)
+        sayable_S = head.sayable(ids_S)
+        if not sayable_S.any():
             continue  # nothing to point at: nothing is copied
         runs_S = _runs(live.ids, count, head.window)
-        weights_S = (keys_SP @ q_BP[b] + bias_by_run[runs_S]).softmax(-1)
+        logits_S = keys_SP @ q_BP[b] + bias_by_run[runs_S]
+        weights_S = logits_S.masked_fill(~sayable_S, -torch.inf).softmax(-1)
         gate = (gate_B[b] + weights_S @ gates_S + (weights_S * gate_by_run[runs_S]).sum()).sigmoid()
-        p_BV[b] = (p_BV[b] * (1 - gate)).scatter_add(0, torch.tensor(live.ids[-count:]), weights_S * gate)
+        p_BV[b] = (p_BV[b] * (1 - gate)).scatter_add(0, ids_S, weights_S * gate)
     return p_BV.clamp(min=1e-30).log()
 
 

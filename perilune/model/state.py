@@ -12,6 +12,7 @@ import torch
 
 from perilune.model.delta import DeltaState
 from perilune.model.live_state import LiveState
+from perilune.model.media_rows import MediaRows
 
 BLOCK_ROWS = 256  # capacity is always a multiple of this
 
@@ -34,6 +35,7 @@ class SequenceState:
         self.latents: list[torch.Tensor] = [torch.empty(0, width) for _ in range(num_layers)]
         self.deltas: list[DeltaState | None] = list(deltas) if deltas is not None else [None] * num_layers
         self.live: LiveState | None = None  # where the model has a chunk memory
+        self.media: MediaRows | None = None  # of the prompt that is being read; not a part of what is kept
         self.capacity = 0
 
     @property

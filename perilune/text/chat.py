@@ -51,7 +51,7 @@ def render(
 
     `thinking` opens the reply with reasoning. `preserve_thinking` keeps the reasoning of finished
     answers. `continue_final_message` leaves the last assistant message open, and then no new reply is
-    begun. `media` gives the sizes of images and videos in order of appearance; without it they stay
+    begun. `media` gives the sizes of images, videos and sounds in order of appearance; without it they stay
     placeholders.
     """
     checked = _check_messages(messages)
@@ -179,7 +179,7 @@ def _write_media(out: PromptBuilder, kind: str, where: str, queue: MediaQueue) -
     if blocks is None and kind == "video":
         out.text(VIDEO_PLACEHOLDER)
     elif blocks is None:
-        _write_block(out, "image", 1)
+        _write_block(out, kind, 1)
     else:
         for block in blocks:
             out.text(block.before)

@@ -9,7 +9,14 @@ from perilune.errors import MessageError
 from perilune.text import checks
 
 VIDEO_PLACEHOLDER = "<|kimi_k25_video_placeholder|>"
-PART_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}
+PART_KINDS = {
+    "image": "image",
+    "image_url": "image",
+    "video": "video",
+    "video_url": "video",
+    "audio": "audio",
+    "input_audio": "audio",
+}
 
 MAX_ITEM_TOKENS = 65_536
 MAX_CHUNKS = 65_536
@@ -60,8 +67,8 @@ class MediaQueue:
 
 
 def _blocks(item: Mapping[str, Any], part_kind: str, where: str) -> Iterator[Block]:
-    if part_kind == "image":
-        yield Block("", "image", _tokens(item, where))
+    if part_kind != "video":
+        yield Block("", part_kind, _tokens(item, where))
         return
     chunks = checks.sequence(item.get("chunks"), f"{where}.chunks")
     if not 1 <= len(chunks) <= MAX_CHUNKS:

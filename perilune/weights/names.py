@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 from perilune.config import LONGEST_RUN, LOOK_FAR, LOOK_HEAD_DIM, LOOK_NEAR, TOLD_AFTER, MemoryConfig, ModelConfig
 from perilune.errors import WeightsError
 from perilune.fields import show_value
+from perilune.weights.audio_names import AUDIO_PREFIXES
 from perilune.weights.files import Checkpoint
 from perilune.weights.header import Kind, collector_off
 from perilune.weights.vision_names import VISION_PREFIXES
@@ -241,10 +242,12 @@ def expected_tensors(config: ModelConfig) -> dict[str, Expected]:
 
 
 def is_ignored(name: str, config: ModelConfig) -> bool:
-    """Known tensors the text path does not use: rotary tables, the vision tower, extra prediction layers."""
+    """Known tensors the text path does not use: rotary tables, towers that see and hear, extra prediction layers."""
     if name.endswith(".rotary_emb.inv_freq"):
         return True
     if config.model_type == "kimi_k25" and name.startswith(VISION_PREFIXES):
+        return True
+    if config.audio is not None and name.startswith(AUDIO_PREFIXES):
         return True
     return is_extra_layer(name, config)
 
@@ -275,11 +278,24 @@ def check_tensors(config: ModelConfig, checkpoint: Checkpoint) -> dict[str, Expe
     return wanted
 
 
+def check_part(checkpoint: Checkpoint, prefix: str | tuple[str, ...], wanted: dict[str, Expected]) -> None:
+    """Compare what a checkpoint holds under some prefixes, a tower for one, with what config.json asks for there."""
+    kinds = {name: kind for name, kind in checkpoint.kinds().items() if name.startswith(prefix)}
+    missing = [name for name in wanted.keys() - kinds.keys() if not wanted[name].optional]
+    _refuse_names(missing, [*(kinds.keys() - wanted.keys())])
+    for name, kind in kinds.items():
+        if kind[1] != wanted[name].shape or kind[0] not in wanted[name].dtypes:
+            _refuse_kind(name, kind, wanted[name])
+
+
 def _check_names(config: ModelConfig, wanted: dict[str, Expected], kinds: dict[str, Kind]) -> None:
     unknown = [name for name in kinds.keys() - wanted.keys() if not is_ignored(name, config)]
     if any(name.endswith(".weight_scale_inv") for name in unknown):
         raise WeightsError("this is an FP8 checkpoint (weight_scale_inv); perilune reads BF16, F16, F32 and INT4")
-    missing = [name for name in wanted.keys() - kinds.keys() if not wanted[name].optional]
+    _refuse_names([name for name in wanted.keys() - kinds.keys() if not wanted[name].optional], unknown)
+
+
+def _refuse_names(missing: list[str], unknown: list[str]) -> None:
     if missing or unknown:
         found = [_listed(missing, "missing"), _listed(unknown, "unknown")]
         raise WeightsError("tensor names do not fit config.json: " + "; ".join(filter(None, found)))
