@@ -27,7 +27,7 @@ ROAD = [
     "api",
     "server",
 ]
-FOUNDATION = {"errors", "fields", "config", "config_audio", "config_json", "config_parts", "presets"}
+FOUNDATION = {"errors", "fields", "config", "config_audio", "config_json", "config_parts", "config_vision", "presets"}
 SHARED = {"corpus", "tasks"}
 WORKSHOPS = {"train", "score", "bench", "plan", "show", "synth"}
 TOP = {"cli", "__main__", "__init__", "demo"}

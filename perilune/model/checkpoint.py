@@ -20,6 +20,7 @@ from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
 from perilune.model.quantised import BACKBONES, is_quantised, quantise
 from perilune.model.streamed import StreamedExperts
+from perilune.model.vision import Vision
 from perilune.weights import int4
 from perilune.weights.expert_layout import tensor_names
 from perilune.weights.experts import ExpertStore
@@ -150,24 +151,28 @@ def save_checkpoint(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     metadata: dict[str, str] | None = None,
     hearing: Hearing | None = None,
+    vision: Vision | None = None,
 ) -> None:
     """Write config.json and shards in the published layout of the model's family; experts on the INT4 grid where
-    the config has one. `hearing` is what a config with audio_config hears with."""
+    the config has one. `hearing` is what a config with audio_config hears with, `vision` what one with vision_config
+    sees with."""
     config, directory = model.config, Path(directory)
     if config.audio != (hearing and hearing.config):
         raise ConfigError("audio_config and the hearing that is saved with a model must be the same, or both missing")
+    if config.vision != (vision and vision.config):
+        raise ConfigError("vision_config and the vision that is saved with a model must be the same, or both missing")
     declared = {
         name: (_stored_dtype(config, name), expected.shape)
         for name, expected in expected_tensors(config).items()
         if not (config.tie_word_embeddings and name.endswith("lm_head.weight"))
     }
-    heard = {} if hearing is None else dict(hearing.named_parameters())
-    declared |= {name: (STORED_NAMES[config.dtype], tuple(tensor.shape)) for name, tensor in heard.items()}
+    senses = {name: tensor for sense in (hearing, vision) if sense for name, tensor in sense.named_parameters()}
+    declared |= {name: (STORED_NAMES[config.dtype], tuple(tensor.shape)) for name, tensor in senses.items()}
     with CheckpointWriter(directory, declared, max_shard_bytes=max_shard_bytes, metadata=metadata) as writer:
         for name, tensor in _published_tensors(model):
             if name in declared:
                 writer.write(name, tensor)
-        for name, tensor in heard.items():
+        for name, tensor in senses.items():
             writer.write(name, tensor.detach().to(getattr(torch, config.dtype)))
     text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")
