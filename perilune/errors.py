@@ -21,8 +21,8 @@ class MessageError(PeriluneError):
     """A chat message, tool or media item is malformed; the text names the field."""
 
 
-class MediaError(PeriluneError):
-    """A picture, a sound or a clip is damaged, too large or not what it says it is."""
+class MediaError(MessageError):
+    """A picture, clip or sound cannot be read, or goes beyond a limit; the text says which."""
 
 
 class ContextError(PeriluneError):

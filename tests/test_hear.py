@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sounds import noise
-from test_hearing import CHUNKED, random_hearing
+from tiny_hearing import CHUNKED, random_hearing
 
 from perilune.config_audio import AudioConfig
 from perilune.errors import ConfigError

@@ -6,68 +6,16 @@ import numpy as np
 import pytest
 import torch
 from sounds import noise, tone
+from tiny_hearing import CHUNKED, random_hearing, random_mel, random_whisper
 
 from perilune.config_audio import AudioConfig
+from perilune.media.mel import log_mel
 from perilune.model.hear import features
 from perilune.model.hearing import AudioTower, Hearing, sinusoids
 from perilune.model.hearing_checkpoint import load_whisper_encoder
 from perilune.presets import NANO_AUDIO
 
 transformers = pytest.importorskip("transformers", reason="parity needs the dev extra")
-CHUNKED = AudioConfig(
-    d_model=32,
-    encoder_layers=2,
-    encoder_attention_heads=4,
-    encoder_ffn_dim=48,
-    max_source_positions=24,
-    frames_per_token=4,
-    chunk_seconds=0.16,
-    left_chunks=2,
-    mel_floor=-7.0,
-)
-
-
-def random_hearing(audio=CHUNKED, hidden=16, seed=3):
-    hearing = Hearing(audio, hidden)
-    hearing.init_weights(seed)
-    generator = torch.Generator().manual_seed(seed)
-    for name, weight in hearing.named_parameters():
-        if name.endswith("bias") or "norm" in name:
-            weight.data += torch.randn(weight.shape, generator=generator) * 0.2
-    return hearing
-
-
-def random_mel(frames, bins=80, seed=5, batch=1):
-    return torch.randn(batch, frames, bins, generator=torch.Generator().manual_seed(seed))
-
-
-def random_whisper(directory, whole=False, dtype=torch.float32, **changes):
-    sizes = dict(
-        d_model=48,
-        encoder_layers=3,
-        encoder_attention_heads=4,
-        encoder_ffn_dim=80,
-        decoder_layers=1,
-        decoder_attention_heads=4,
-        decoder_ffn_dim=16,
-        max_source_positions=60,
-        vocab_size=64,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-        init_std=0.2,
-    )
-    torch.manual_seed(7)
-    config = transformers.WhisperConfig(**{**sizes, **changes})
-    kind = transformers.WhisperForConditionalGeneration if whole else transformers.WhisperModel
-    model = kind(config).eval()
-    for name, weight in model.named_parameters():
-        if name.endswith("bias") or "norm" in name:
-            weight.data += torch.randn_like(weight) * 0.2
-    model = model.to(dtype)
-    model.save_pretrained(directory)
-    return (model.model if whole else model).encoder.float()
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -80,6 +28,18 @@ def test_the_tower_matches_the_encoder_of_transformers(tmp_path, whole, bins):
         expected_BTD = theirs(mel_BFM.transpose(1, 2)).last_hidden_state
         assert (ours(mel_BFM) - expected_BTD).abs().max() < 1e-4
     assert expected_BTD.std() > 0.3
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.1, 30.0])
+def test_sound_is_heard_as_transformers_hears_it(tmp_path, seconds):
+    theirs = random_whisper(tmp_path, max_source_positions=1500)
+    ours = load_whisper_encoder(tmp_path)
+    samples_T = noise(round(16000 * seconds)) + tone(16000, seconds)[:, 0]
+    extracted = transformers.WhisperFeatureExtractor()(samples_T, sampling_rate=16000, return_tensors="pt")
+    mel_FM = torch.from_numpy(log_mel(np.pad(samples_T, (0, 480_000 - len(samples_T)))))
+    with torch.inference_mode():
+        expected_BTD = theirs(extracted["input_features"]).last_hidden_state
+        assert (ours(mel_FM[None]) - expected_BTD).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_hearing import CHUNKED, random_hearing, random_mel, random_whisper
+from tiny_hearing import CHUNKED, random_hearing, random_mel, random_whisper
 
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError, WeightsError
@@ -25,7 +25,9 @@ FILE = "model.safetensors"
 def saved(directory, config=HEARS, hearing=None):
     model = Transformer(config)
     model.init_weights(1)
-    save_checkpoint(directory, model, hearing=hearing)
+    if hearing is not None:
+        model.senses["hearing"] = hearing
+    save_checkpoint(directory, model)
     return model
 
 
@@ -104,8 +106,10 @@ def test_hearing_that_audio_config_does_not_tell_of_is_unknown(tmp_path):
 
 def test_config_and_hearing_are_saved_together(tmp_path):
     for config, hearing in ((HEARS, None), (CONFIG, random_hearing(hidden=64))):
-        with pytest.raises(ConfigError, match="must be the same, or both missing"):
+        with pytest.raises(ConfigError, match=r"names (hearing|no sense), but the model has"):
             saved(tmp_path, config, hearing)
+    with pytest.raises(ConfigError, match="hearing makes tokens that are 32 wide; this model takes 64"):
+        saved(tmp_path, HEARS, random_hearing(hidden=32))
 
 
 def test_only_a_whisper_directory_has_a_whisper_encoder(tmp_path):

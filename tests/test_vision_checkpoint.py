@@ -21,6 +21,15 @@ CONFIG = replace(ModelConfig.preset("tiny"), quantization=None, dtype="float32")
 FILE = "model.safetensors"
 
 
+def saved(directory, config, vision=None):
+    model = Transformer(config)
+    model.init_weights(1)
+    if vision is not None:
+        model.senses["vision"] = vision
+    save_checkpoint(directory, model)
+    return model
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_what_was_saved_sees_the_same(tmp_path, dtype):
     vision = random_vision()
@@ -35,9 +44,7 @@ def test_what_was_saved_sees_the_same(tmp_path, dtype):
 
 
 def test_a_perilune_model_may_see(tmp_path):
-    model = Transformer(replace(CONFIG, vision=TOWER))
-    model.init_weights(1)
-    save_checkpoint(tmp_path, model, vision=random_vision())
+    model = saved(tmp_path, replace(CONFIG, vision=TOWER), random_vision())
     assert load_transformer(tmp_path).config == model.config
     assert load_vision(tmp_path).config == TOWER
 
@@ -102,15 +109,18 @@ def test_what_does_not_fit_vision_config_is_named(tmp_path, name, tensor, messag
 
 
 def test_a_model_that_does_not_see_says_so(tmp_path):
-    model = Transformer(CONFIG)
-    model.init_weights(1)
-    save_checkpoint(tmp_path, model)
+    saved(tmp_path, CONFIG)
     assert "vision_config" not in json.loads((tmp_path / "config.json").read_text())
     with pytest.raises(ConfigError, match=r"does not see: its config\.json has no vision_config"):
         load_vision(tmp_path)
 
 
 def test_config_and_vision_are_saved_together(tmp_path):
-    for config, vision in ((replace(CONFIG, vision=TOWER), None), (CONFIG, random_vision())):
-        with pytest.raises(ConfigError, match=r"vision_config and the vision .* must be the same, or both missing"):
-            save_checkpoint(tmp_path, Transformer(config), vision=vision)
+    sees = replace(CONFIG, vision=TOWER)
+    for config, vision in ((sees, None), (CONFIG, random_vision())):
+        with pytest.raises(ConfigError, match=r"names (vision|no sense), but the model has"):
+            saved(tmp_path, config, vision)
+    with pytest.raises(ConfigError, match="vision makes tokens that are 32 wide; this model takes 64"):
+        saved(tmp_path, sees, random_vision(hidden=32))
+    with pytest.raises(ConfigError, match=r"the vision that config\.json tells of is not the one that the model has"):
+        saved(tmp_path, sees, random_vision(replace(TOWER, vt_num_hidden_layers=1)))

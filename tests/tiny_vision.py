@@ -57,7 +57,8 @@ def write_seeing(directory: Path, vision: Vision, dtype: str = "float32") -> Pat
     )
     model = Transformer(config)
     model.init_weights(1)
-    save_checkpoint(directory, model, vision=vision)
+    model.senses["vision"] = vision
+    save_checkpoint(directory, model)
     raw = config.to_dict()
     for name in list(raw["vision_config"]):  # transformers has names of its own for sizes that are not the published
         raw["vision_config"][name.removeprefix("vt_").removeprefix("init_")] = raw["vision_config"][name]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from perilune.api.openai import choices_of, completion
 from perilune.errors import PeriluneError, RequestError
 from perilune.fields import show_value
+from perilune.media.parts import Fetch, local
 
 if TYPE_CHECKING:
     from perilune.api.model import Model
@@ -137,9 +138,10 @@ def run_batch(
     stop: threading.Event | None = None,
     cache_salt: str = "",
     priority: int = 0,
+    fetch: Fetch = local,
 ) -> BatchResult:
     """Answers every line that `out` does not answer yet, `together` at a time. Ctrl-C, or `stop`, writes nothing
-    half. `cache_salt` as in Model.stream; no line has a lower priority than `priority`."""
+    half. `cache_salt` and `fetch` as in Model.stream; no line has a lower priority than `priority`."""
     if not 1 <= together <= model.engine.scheduler.max_batch:
         raise RequestError(f"together must be from 1 to {model.engine.scheduler.max_batch}, got {together}")
     try:
@@ -149,13 +151,13 @@ def run_batch(
         raise RequestError(f"{out} cannot be written: {error}") from error
     todo = [line for line in lines if line.custom_id not in before]
     result = BatchResult(before=len(lines) - len(todo), left=len(todo))
-    stopping = stop or threading.Event()
+    stopping, shared = stop or threading.Event(), {"cache_salt": cache_salt, "fetch": fetch}
     waiting, running = iter(todo), {}
     with file, ThreadPoolExecutor(together) as team:
         try:
             while True:
                 while len(running) < together and (line := next(waiting, None)):
-                    running[team.submit(_answer, model, line, stopping, cache_salt, priority)] = line
+                    running[team.submit(_answer, model, line, stopping, priority, shared)] = line
                 if not running:
                     return result
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -169,10 +171,12 @@ def run_batch(
             stopping.set()
 
 
-def _answer(model: Model, line: Line, stopping: threading.Event, salt: str, priority: int) -> list[ChatReply]:
+def _answer(
+    model: Model, line: Line, stopping: threading.Event, priority: int, shared: dict[str, Any]
+) -> list[ChatReply]:
     def own(options: dict[str, Any]) -> dict[str, Any]:
         given = options.get("priority", 0)
-        return {**options, "cache_salt": salt, "priority": max(given, priority) if type(given) is int else given}
+        return {**options, **shared, "priority": max(given, priority) if type(given) is int else given}
 
     with ExitStack() as opened:
         streams = [opened.enter_context(model.stream(**own(options))) for options in choices_of(line.body)]

@@ -21,14 +21,17 @@ from perilune.api.locate import (
     use_threads,
 )
 from perilune.api.reading import Reading, read_pieces
+from perilune.api.senses import Perceived, Senses
 from perilune.api.streams import ChatReply, Completion, ReplyStream, TextStream
 from perilune.config import ModelConfig
 from perilune.engine.engine import Engine, OnPrefill
 from perilune.engine.grammar import Grammar, Grammars
 from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
-from perilune.errors import ContextError, MessageError, RequestError, TokenizerError
+from perilune.errors import ContextError, RequestError, TokenizerError
+from perilune.media.parts import Fetch, local
 from perilune.model.checkpoint import expert_store, load_transformer
+from perilune.model.media_rows import MediaRows
 from perilune.model.model import Transformer
 from perilune.model.quantised import BACKBONES
 from perilune.text import specials as sp
@@ -150,6 +153,11 @@ class Model:
         return expert_store(self.transformer)
 
     @cached_property
+    def senses(self) -> Senses:
+        """What the model sees and hears with."""
+        return Senses(self.transformer, self.directory)
+
+    @cached_property
     def identity(self) -> str:
         """Names the weights; empty for a model that did not come from a directory."""
         return identity_of(self.directory) if self.directory else ""
@@ -190,6 +198,7 @@ class Model:
         cache_salt: str = "",
         priority: int = 0,
         on_prefill: OnPrefill | None = None,
+        fetch: Fetch = local,
         **sampling: Any,
     ) -> ReplyStream:
         """The reply to a conversation, delta by delta. Unchanged turns before it are not computed again.
@@ -199,6 +208,10 @@ class Model:
         hold for the answer, after the reasoning. `on_prefill(done, total)` reports how much of the prompt has been
         read. Stop strings are matched in the answer, not in the reasoning before it. What is kept of a prompt is only
         reused under the same `cache_salt`. Replies of a higher `priority` (0 to 100) wait for those of a lower one.
+
+        Pictures, sounds and clips are parts of a message's content: {"type": "image", "image": …} with a path or
+        bytes, and so "audio" and "video"; or OpenAI's image_url, input_audio and video_url. `fetch` says what a path or
+        an address in them may be read from: files of this machine by default.
         """
         thinks = thinking and not continue_final_message
         shape = shape_of(
@@ -212,9 +225,11 @@ class Model:
         if continue_final_message and shape is not None and not shape.optional:
             raise RequestError("a final message that is gone on with cannot be held to a form from its middle on")
         tools = None if tool_choice == "none" else tools
-        rendered = self.render(
+        perceived = self.senses.perceive(messages, fetch)
+        rendered = self._render(
             messages,
             tools,
+            perceived,
             thinking=thinking,
             preserve_thinking=preserve_thinking,
             continue_final_message=continue_final_message,
@@ -226,14 +241,27 @@ class Model:
             calls_before=count_calls(messages),
         )
         grammar = None if shape is None else self._grammar(shape)
-        request = replace(self._request(rendered.ids, sampling, grammar), cache_salt=cache_salt, priority=priority)
+        request = replace(
+            self._request(rendered.ids, sampling, grammar),
+            media=self._media(perceived, rendered),
+            cache_salt=cache_salt,
+            priority=priority,
+        )
         return ReplyStream(self.engine, request, parser, on_prefill)
 
     def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:
-        """The prompt of a conversation, as text and ids; takes the options of `perilune.render`."""
-        rendered = render(messages, tools, tokenizer=self._needs_tokenizer("chat"), **options)
-        _refuse_media(messages)
-        return rendered
+        """The prompt of a conversation, as text and ids; takes the options of `perilune.render`, and `fetch` as
+        `stream` does. No tower runs for it."""
+        perceived = self.senses.perceive(messages, options.pop("fetch", local))
+        return self._render(messages, tools, perceived, **options)
+
+    def _media(self, perceived: list[Perceived], rendered: Rendered) -> MediaRows | None:
+        placeholder = self._needs_tokenizer("a picture or a sound").special_id(sp.MEDIA_PAD)
+        return self.senses.rows(perceived, rendered.ids, placeholder) if perceived else None
+
+    def _render(self, messages: Messages, tools: Tools | None, perceived: list[Perceived], **options: Any) -> Rendered:
+        media = [one.item for one in perceived]
+        return render(messages, tools, tokenizer=self._needs_tokenizer("chat"), media=media, **options)
 
     def generate(self, prompt: str | Iterable[int], **sampling: Any) -> Completion:
         """Continues text or ids as they are, with no chat template."""
@@ -299,13 +327,3 @@ class Model:
                 "use logits(ids) or generate(ids), or add the file"
             )
         return self.tokenizer
-
-
-def _refuse_media(messages: Messages) -> None:
-    for index, message in enumerate(messages):
-        content = message.get("content")
-        for part in content if isinstance(content, list | tuple) else ():
-            if part.get("type") not in (None, "text"):
-                raise MessageError(
-                    f"messages[{index}] holds a part of type {part['type']!r}; this version reads text only"
-                )

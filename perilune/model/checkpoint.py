@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError
 from perilune.model.fused import fuse
-from perilune.model.hearing import Hearing
 from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
 from perilune.model.quantised import BACKBONES, is_quantised, quantise
 from perilune.model.streamed import StreamedExperts
-from perilune.model.vision import Vision
 from perilune.weights import int4
 from perilune.weights.expert_layout import tensor_names
 from perilune.weights.experts import ExpertStore
@@ -150,29 +148,32 @@ def save_checkpoint(
     *,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     metadata: dict[str, str] | None = None,
-    hearing: Hearing | None = None,
-    vision: Vision | None = None,
 ) -> None:
     """Write config.json and shards in the published layout of the model's family; experts on the INT4 grid where
-    the config has one. `hearing` is what a config with audio_config hears with, `vision` what one with vision_config
-    sees with."""
+    the config has one. What the config says the model sees and hears with must be there."""
     config, directory = model.config, Path(directory)
-    if config.audio != (hearing and hearing.config):
-        raise ConfigError("audio_config and the hearing that is saved with a model must be the same, or both missing")
-    if config.vision != (vision and vision.config):
-        raise ConfigError("vision_config and the vision that is saved with a model must be the same, or both missing")
+    needed = {name: told for name, told in (("vision", config.vision), ("hearing", config.audio)) if told}
+    if set(needed) != set(model.senses):
+        has = ", ".join(sorted(model.senses)) or "no sense"
+        raise ConfigError(f"config.json names {', '.join(sorted(needed)) or 'no sense'}, but the model has {has}")
+    for name, sense in model.senses.items():
+        if sense.config != needed[name]:
+            raise ConfigError(f"the {name} that config.json tells of is not the one that the model has")
+        if sense.hidden_size != config.hidden_size:
+            told = f"{name} makes tokens that are {sense.hidden_size} wide; this model takes {config.hidden_size}"
+            raise ConfigError(told)
     declared = {
         name: (_stored_dtype(config, name), expected.shape)
         for name, expected in expected_tensors(config).items()
         if not (config.tie_word_embeddings and name.endswith("lm_head.weight"))
     }
-    senses = {name: tensor for sense in (hearing, vision) if sense for name, tensor in sense.named_parameters()}
-    declared |= {name: (STORED_NAMES[config.dtype], tuple(tensor.shape)) for name, tensor in senses.items()}
+    sensed = {name: tensor for sense in model.senses.values() for name, tensor in sense.named_parameters()}
+    declared |= {name: (STORED_NAMES[config.dtype], tuple(tensor.shape)) for name, tensor in sensed.items()}
     with CheckpointWriter(directory, declared, max_shard_bytes=max_shard_bytes, metadata=metadata) as writer:
         for name, tensor in _published_tensors(model):
             if name in declared:
                 writer.write(name, tensor)
-        for name, tensor in senses.items():
+        for name, tensor in sensed.items():
             writer.write(name, tensor.detach().to(getattr(torch, config.dtype)))
     text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")

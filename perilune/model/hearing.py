@@ -13,7 +13,7 @@ L frames of earlier chunks, N tokens (T / frames_per_token), J joined width, C w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from perilune.config_audio import AudioConfig
 from perilune.model.layers import BiasedLinear, LayerNorm, Linear, linear
+from perilune.weights.audio_names import TAPS
 
-TAPS = 3
 LONGEST_WAVE = 10_000.0
 
 
@@ -57,7 +57,7 @@ class TowerState:
     mel_BFM: Tensor
     frame_BFD: Tensor
     layers: list[Past]
-    frames: int = field(default=0)  # encoder frames heard so far
+    frames: int = 0  # encoder frames heard so far
 
 
 class Convolution(nn.Module):
@@ -160,8 +160,9 @@ class AudioTower(nn.Module):
         """Nothing heard yet; only a chunked tower can hear step by step."""
         if not self.config.is_chunked:
             raise ValueError("this tower hears 30 s at once; audio_config.chunk_seconds would let it stream")
-        mel_BFM = torch.zeros(batch, TAPS - 1, self.config.num_mel_bins)
-        frame_BFD = torch.zeros(batch, 1, self.config.d_model)
+        zeros = self.embed_positions.weight.new_zeros
+        mel_BFM = zeros(batch, TAPS - 1, self.config.num_mel_bins)
+        frame_BFD = zeros(batch, 1, self.config.d_model)
         return TowerState(mel_BFM, frame_BFD, [Past() for _ in self.layers])
 
     def step(self, mel_BFM: Tensor, state: TowerState) -> Tensor:

@@ -136,6 +136,8 @@ class Transformer(nn.Module):
             self.second_look = SecondLook(config.memory, config.rms_norm_eps)
             self.copy_head = CopyHead(config)
         self.rotary = RotaryTable(config.rope, config.qk_rope_head_dim)
+        # "vision" and "hearing": in training, and in use from the first picture or sound on.
+        self.senses = nn.ModuleDict()
         # Set when a checkpoint is opened for inference; see fused.py.
         self.fused: FusedDecode | None = None
 

@@ -1,6 +1,7 @@
-"""A published directory → what it sees with, when the first picture comes: a text-only run never touches it.
+"""A published directory → what it sees with. The text model is not read.
 
-Weights stay mapped as they lie (BF16 where published), as those of the text model do.
+Weights stay mapped as they lie (BF16 where published), as those of the text model do: the kernels read them so, and
+widening them first would be no faster.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from perilune.weights.vision_names import VISION_PREFIXES, our_vision_name, visi
 
 
 def load_vision(directory: str | Path, checkpoint: Checkpoint | None = None) -> Vision:
-    """The tower and the projector of a model directory, for inference; the text model is not read.
+    """The tower and the projector of a model directory, for inference.
 
     `checkpoint` is that of the directory, where it has been opened already. Raises ConfigError where the model does not
     see, WeightsError where its tensors are not those that vision_config asks for.

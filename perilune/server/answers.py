@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from perilune.api.model import Model
 from perilune.api.streams import ChatReply
 from perilune.errors import RequestError
+from perilune.media.parts import closed
 from perilune.server.guard import no_such_model, read_json
 from perilune.server.running import Desk, Opened, Reading, Running
 from perilune.text.reply import Delta
@@ -61,7 +62,7 @@ class Answers:
         told = self.told(request)
         # Keys share no cached prompts: how fast an answer comes would tell what others have asked.
         owner = request.state.owner
-        options = [own | {"cache_salt": owner} for own in told.options(body)]
+        options = [own | {"cache_salt": owner, "fetch": closed} for own in told.options(body)]
         running = self.desk.take(self.model.stream, options, owner)
         if body.get("stream"):
             return await self._streamed(running, told.events(body, self.name))

@@ -22,6 +22,7 @@ from perilune.api.model import Model
 from perilune.api.openai import chat_options
 from perilune.engine.scheduler import BusyError
 from perilune.errors import ContextError, PeriluneError, WeightsError
+from perilune.media.parts import closed
 from perilune.server.answers import Answers, Told
 from perilune.server.batches import Batches
 from perilune.server.chat import CHAT
@@ -71,7 +72,7 @@ def make_app(
         names = ("thinking", "continue_final_message")
         chosen = {name: options[name] for name in names if name in options}
         tools = None if options.get("tool_choice") == "none" else options["tools"]
-        return len(model.render(options["messages"], tools, **chosen).ids)
+        return len(model.render(options["messages"], tools, fetch=closed, **chosen).ids)
 
     async def estimate(request: Request) -> Response:
         return JSONResponse({"data": {"total_tokens": tokens(chat_options(await read_json(request)))}})

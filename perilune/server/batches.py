@@ -25,6 +25,7 @@ from starlette.routing import Route
 from perilune.api.batch import URL, read_lines, run_batch
 from perilune.api.model import Model
 from perilune.errors import PeriluneError, RequestError
+from perilune.media.parts import closed
 from perilune.server.files import listed, new_file, nothing, single
 from perilune.server.guard import read_json
 from perilune.server.kept import Kept
@@ -148,7 +149,13 @@ class Batches:
                     self.kept.put("batch", owner, {**batch, "request_counts": _counts(total, done, 0)})
 
         if batch["status"] == "in_progress" and not self._closing.is_set():
-            options = {"together": TOGETHER, "on_done": on_done, "stop": self._stop, "cache_salt": owner}
+            options = {
+                "together": TOGETHER,
+                "on_done": on_done,
+                "stop": self._stop,
+                "cache_salt": owner,
+                "fetch": closed,
+            }
             run_batch(self.model, lines, out, priority=PRIORITY, **options)
         if not self._closing.is_set():
             self._end(owner, batch["id"], out)

@@ -1,0 +1,89 @@
+"""A clip → frames by the published sampling, and its patches chunk by chunk.
+
+Frames are evenly spaced, sample_fps of them a second (all, where the clip has fewer); up to
+temporal_merge_kernel_size in a row make a chunk, which begins with the time of its first frame.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from perilune.errors import MediaError
+from perilune.media.patches import Patches, cut, token_grid
+from perilune.media.settings import PUBLISHED, MediaConfig
+from perilune.media.source import Source, open_source
+from perilune.media.video_pipe import decode_apart
+
+MAX_BYTES = 1 << 30
+DECODE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Sampled frames, uint8 [H, W, 3] of one size and already resized, and the second at which each is seen."""
+
+    frames: tuple[np.ndarray, ...]
+    seconds: tuple[float, ...]
+    config: MediaConfig
+
+    @property
+    def starts(self) -> range:
+        """The place of each chunk's first frame."""
+        return range(0, len(self.frames), self.config.temporal_merge_kernel_size)
+
+    @property
+    def tokens_per_chunk(self) -> int:
+        height, width = self.frames[0].shape[:2]
+        rows, columns = token_grid(width, height, self.config)
+        return rows * columns
+
+    def chunks(self) -> Iterator[Patches]:
+        """The patches of one chunk after the other; they are four times as large as the frames, so not all at once."""
+        for start in self.starts:
+            yield cut(self.frames[start : start + self.config.temporal_merge_kernel_size], self.config)
+
+
+def load_clip(source: Source, config: MediaConfig = PUBLISHED, seconds: float = DECODE_SECONDS) -> Clip:
+    """The sampled frames of a clip (bytes or a path), decoded in a process of its own within `seconds`.
+
+    A MediaError says what is wrong: no clip, no pictures in it, a damaged file, or a size beyond a limit.
+    """
+    with open_source(source, MAX_BYTES, "the clip") as file, _on_disk(file) as readable:
+        decoded = decode_apart(readable, {"config": asdict(config)}, seconds)
+    return Clip(tuple(decoded.frames), tuple(index / decoded.fps for index in decoded.indices), config)
+
+
+def video_item(clip: Clip) -> dict[str, Any]:
+    """The clip as an item of `render(..., media=[...])`."""
+    tokens = clip.tokens_per_chunk
+    return {"type": "video", "chunks": [{"timestamp": clip.seconds[start], "tokens": tokens} for start in clip.starts]}
+
+
+def sample_indices(count: int, fps: float, config: MediaConfig) -> list[int]:
+    """Which of `count` frames are looked at: evenly spaced from the first to the last, rounded half to even."""
+    wanted = max(round(count * min(config.sample_fps, fps) / fps), 1)
+    if config.max_num_frames_each_video is not None:
+        wanted = min(wanted, config.max_num_frames_each_video)
+    return np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()
+
+
+@contextmanager
+def _on_disk(file: BinaryIO) -> Generator[BinaryIO, None, None]:
+    """What the decoder's process can read by itself: a file, never our memory."""
+    if not isinstance(file, io.BytesIO):
+        yield file
+        return
+    with tempfile.TemporaryFile() as spooled:
+        try:
+            spooled.write(file.getbuffer())
+            spooled.seek(0)
+        except OSError as error:
+            raise MediaError(f"the clip cannot be put on disk for its decoder: {error.strerror}") from None
+        yield spooled

@@ -1,0 +1,88 @@
+"""The pipe to a clip's decoder: whatever comes out of it, only frames within the limits are taken."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+
+from perilune.errors import MediaError
+from perilune.media import video_pipe as pipe
+
+SIZES = pipe.sizes(4, 2, 30.0)
+END = pipe.record(pipe.END)
+
+
+def pixels(value=0):
+    return np.full((2, 4, 3), value, np.uint8)
+
+
+def read(*records):
+    return pipe.read_records(io.BytesIO(b"".join(records)))
+
+
+def test_frames_come_out_as_they_went_in():
+    decoded = read(SIZES, pipe.frame(0, pixels(7)), pipe.frame(15, pixels(9)), END, b"whatever follows")
+    assert (decoded.fps, decoded.indices) == (30.0, [0, 15])
+    assert [frame[0, 0, 0] for frame in decoded.frames] == [7, 9]
+    assert all(frame.shape == (2, 4, 3) for frame in decoded.frames)
+
+
+def test_beginning_again_drops_what_came_before():
+    decoded = read(SIZES, pipe.frame(5, pixels()), pipe.record(pipe.AGAIN), pipe.frame(2, pixels()), END)
+    assert decoded.indices == [2]
+
+
+@pytest.mark.parametrize(
+    "said", [b"", SIZES[:3], SIZES, SIZES + pipe.frame(0, pixels()), SIZES + pipe.frame(0, pixels())[:-1], SIZES + b"F"]
+)
+def test_a_decoder_that_stops_has_not_answered(said):
+    with pytest.raises(EOFError):
+        read(said)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [b"garbage that is long enough"],
+        [pipe.frame(0, pixels())],
+        [END],
+        [SIZES, SIZES],
+        [SIZES, END],
+        [pipe.sizes(0, 2, 30.0)],
+        [pipe.sizes(1 << 20, 2, 30.0)],
+        [pipe.sizes(4, 2, float("nan"))],
+        [pipe.sizes(4, 2, float("inf"))],
+        [pipe.sizes(4, 2, -1.0)],
+        [SIZES, pipe.record(pipe.FRAME, bytes(31))],
+        [SIZES, struct.pack("<cI", pipe.FRAME, 0xFFFFFFFF)],
+        [struct.pack("<cI", pipe.ERROR, 0xFFFFFFFF)],
+        [SIZES, pipe.frame(3, pixels()), pipe.frame(3, pixels())],
+        [SIZES, pipe.frame(0, pixels()), pipe.record(b"X")],
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_refused(records):
+    with pytest.raises(MediaError, match="makes no sense"):
+        read(*records)
+
+
+def test_an_error_is_told_on_in_one_plain_line():
+    with pytest.raises(MediaError) as caught:
+        read(pipe.record(pipe.ERROR, b"no\x1b[31m video\nstream \xff"))
+    assert str(caught.value) == "no [31m video stream \ufffd"
+
+
+def test_frames_without_end_are_cut_off(monkeypatch):
+    frames = b"".join(pipe.frame(index, pixels()) for index in range(20))
+    monkeypatch.setattr(pipe, "MAX_FRAMES", 10)
+    with pytest.raises(MediaError, match="at most 10"):
+        read(SIZES, frames)
+    monkeypatch.setattr(pipe, "MAX_FRAMES", 100)
+    monkeypatch.setattr(pipe, "MAX_CLIP_BYTES", 12 * 24)
+    with pytest.raises(MediaError, match="more than 288 bytes"):
+        read(SIZES, frames)
+
+
+def test_keys_in_the_environment_stay_here(monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "a secret")
+    assert set(pipe.decoder_environment()) <= {"PYTHONPATH", "OMP_NUM_THREADS", "PATH", "LD_LIBRARY_PATH", "SYSTEMROOT"}
