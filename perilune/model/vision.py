@@ -43,8 +43,8 @@ def turns(grid: Grid, head_dim: int) -> Tensor:
     ones with the row, and every frame is turned alike. complex64 [N, K / 2]"""
     frames, rows, columns = grid
     waves = LONGEST_WAVE ** (-torch.arange(0, head_dim, 4) / head_dim)
-    row_N, column_N = torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)
-    angle = (torch.stack((column_N, row_N), 1)[:, None] * waves[:, None]).flatten(1).repeat(frames, 1)
+    row, column = torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)
+    angle = (torch.stack((column, row), 1)[:, None] * waves[:, None]).flatten(1).repeat(frames, 1)
     return torch.polar(torch.ones_like(angle), angle)
 
 
