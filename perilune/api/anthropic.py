@@ -14,6 +14,8 @@ from perilune.engine.types import Usage
 from perilune.errors import MessageError, RequestError
 from perilune.fields import finite, show_value
 from perilune.text.calls import ToolCall
+from perilune.text.chat import MAX_MESSAGES, MAX_PARTS
+from perilune.text.checks import at_most
 
 KNOWN = frozenset(
     (
@@ -43,7 +45,7 @@ def message_options(body: Mapping[str, Any]) -> dict[str, Any]:
     given = body.get("messages")
     if not isinstance(given, list):
         raise MessageError("messages must be a list of messages")
-    for index, message in enumerate(given):
+    for index, message in enumerate(at_most(MAX_MESSAGES, given, "messages")):
         messages += _messages(message, f"messages[{index}]")
     if messages and messages[-1]["role"] == "assistant":
         options["continue_final_message"] = True
@@ -95,6 +97,7 @@ def _messages(message: Any, where: str) -> list[dict[str, Any]]:
         return [{"role": message["role"], "content": content}]
     if not isinstance(content, list):
         raise MessageError(f"{where}.content must be a text or a list of blocks")
+    at_most(MAX_PARTS, content, f"{where}.content")
     return _assistant(content, where) if message["role"] == "assistant" else _user(message["role"], content, where)
 
 

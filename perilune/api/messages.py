@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from perilune.api.custom import input_of
 from perilune.errors import MessageError, RequestError
 from perilune.fields import show_value
+from perilune.text.chat import MAX_PARTS
+from perilune.text.checks import at_most
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply
@@ -25,7 +28,8 @@ def joined_text(content: Any, where: str, kinds: tuple[str, ...], word: str) -> 
         return content
     if not isinstance(content, list):
         raise MessageError(f"{where} must be a text or a list of {word}s")
-    return "\n".join(part_text(part, f"{where}[{i}]", kinds, word) for i, part in enumerate(content))
+    parts = enumerate(at_most(MAX_PARTS, content, where))
+    return "\n".join(part_text(part, f"{where}[{i}]", kinds, word) for i, part in parts)
 
 
 def part_text(part: Any, where: str, kinds: tuple[str, ...], word: str) -> str:
@@ -37,7 +41,10 @@ def part_text(part: Any, where: str, kinds: tuple[str, ...], word: str) -> str:
     return text
 
 
-def call_json(call: ToolCall) -> dict[str, Any]:
+def call_json(call: ToolCall, custom: Collection[str] = ()) -> dict[str, Any]:
+    """`custom` are the names of tools that take a text."""
+    if call.name in custom:
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": input_of(call)}}
     return {
         "id": call.id,
         "type": "function",
@@ -45,11 +52,12 @@ def call_json(call: ToolCall) -> dict[str, Any]:
     }
 
 
-def as_message(reply: ChatReply) -> dict[str, Any]:
-    """A reply as the message that stands for it in the next prompt."""
+def as_message(reply: ChatReply, custom: Collection[str] = ()) -> dict[str, Any]:
+    """A reply as the message that stands for it in the next prompt; `custom` are the names of tools that take a
+    text."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.content}
     if reply.reasoning:
         message["reasoning_content"] = reply.reasoning
     if reply.tool_calls:
-        message["tool_calls"] = [call_json(call) for call in reply.tool_calls]
+        message["tool_calls"] = [call_json(call, custom) for call in reply.tool_calls]
     return message
