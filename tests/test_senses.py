@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-from test_parity_vision import TABLE, random_vision
 from tiny_hearing import CHUNKED, random_hearing
 from tiny_models import TOKENIZER, memory_config, tiny_transformer, write_model
+from tiny_vision import TOWER, random_vision
 
 import perilune
 from perilune.api import senses as rooms
@@ -26,11 +26,11 @@ SEED = 5
 def model(tmp_path_factory):
     """With a chunk memory: its prompts go through listen."""
     config = replace(
-        memory_config(), vision=TABLE, audio=CHUNKED, media_placeholder_token_id=TOKENIZER.special_id(sp.MEDIA_PAD)
+        memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=TOKENIZER.special_id(sp.MEDIA_PAD)
     )
     made = Transformer(config)
     made.init_weights(SEED)
-    made.senses["vision"] = random_vision(hidden_size=config.hidden_size)
+    made.senses["vision"] = random_vision(hidden=config.hidden_size)
     made.senses["hearing"] = random_hearing(hidden=config.hidden_size)
     return perilune.load(write_model(tmp_path_factory.mktemp("senses"), made))
 
