@@ -15,7 +15,7 @@ from perilune.config_audio import AudioConfig
 from perilune.errors import ConfigError
 from perilune.media.audio import load_audio
 from perilune.media.mel import log_mel
-from perilune.model.hear import HearingStream, features, hear
+from perilune.model.hear import HearingStream, hear, mel_frames
 
 SHARED = os.environ.get("PERILUNE_SHARED")
 WHOLE = AudioConfig(32, 1, 4, 48, max_source_positions=48)
@@ -42,13 +42,13 @@ def test_a_stream_hears_what_training_hears(samples):
     hearing, samples_T = random_hearing(), noise(samples)
     tokens_NC = hear(hearing, samples_T)
     with torch.inference_mode():
-        trained_NC = hearing(features(hearing, samples_T)[None])[0, : len(tokens_NC)]
+        trained_NC = hearing(mel_frames(hearing.config, samples_T)[None])[0, : len(tokens_NC)]
     assert (tokens_NC - trained_NC).abs().max() < 1e-5
 
 
 def test_clips_of_a_training_batch_do_not_change_one_another():
     hearing = random_hearing()
-    clips = [features(hearing, noise(samples, seed)) for seed, samples in enumerate((2000, 9000, 20_000))]
+    clips = [mel_frames(hearing.config, noise(samples, seed)) for seed, samples in enumerate((2000, 9000, 20_000))]
     longest = max(map(len, clips))
     batch_BFM = torch.stack([torch.nn.functional.pad(c, (0, 0, 0, longest - len(c)), value=3.0) for c in clips])
     with torch.inference_mode():

@@ -10,7 +10,7 @@ from tiny_hearing import CHUNKED, random_hearing, random_mel, random_whisper
 
 from perilune.config_audio import AudioConfig
 from perilune.media.mel import log_mel
-from perilune.model.hear import features
+from perilune.model.hear import mel_frames
 from perilune.model.hearing import AudioTower, Hearing, sinusoids
 from perilune.model.hearing_checkpoint import load_whisper_encoder
 from perilune.presets import NANO_AUDIO
@@ -169,7 +169,7 @@ def test_a_small_tower_learns_to_tell_two_pitches_apart():
     hearing, random = random_hearing(), np.random.default_rng(0)
     low, high = (random.uniform(*pitches, 8) for pitches in ((200, 600), (1200, 3000)))
     clips = [tone(16000, 0.16, hertz=hertz)[:, 0] + noise(2560, int(hertz), 0.02) for hertz in (*low, *high)]
-    mel_BFM = torch.stack([features(hearing, samples_T) for samples_T in clips])
+    mel_BFM = torch.stack([mel_frames(hearing.config, samples_T) for samples_T in clips])
     labels_B = torch.arange(16) // 8
     optimiser = torch.optim.Adam(hearing.parameters(), lr=3e-3)
     losses = []

@@ -25,7 +25,10 @@ class Patches:
 
 
 def fit(width: int, height: int, limit: int, config: MediaConfig) -> tuple[int, int]:
-    """Width and height after resizing: at most about `limit` patches in all and longest_side pixels; never larger."""
+    """Width and height after resizing: at most about `limit` patches in all and longest_side pixels; larger only where
+    the config enlarges small pictures."""
+    times = max(1, -(-config.enlarged_side // max(width, height)))
+    width, height = width * times, height * times
     patches = max(1, width // config.patch_size) * max(1, height // config.patch_size)
     longest = config.longest_side
     scale = min(1.0, math.sqrt(limit / patches), longest / width, longest / height)

@@ -22,6 +22,7 @@ MAX_PATCHES_ON_ONE_SIDE = 1 << 12
 MAX_FPS = 60.0
 MAX_FRAMES = 1 << 14
 MAX_FRAMES_PER_CHUNK = 64
+MAX_ENLARGED_SIDE = 1 << 10
 TIMESTAMP_MODE = "hh:mm:ss.fff"
 # The published file names these; no rule of ours follows another value.
 _ONLY_NULL = ("fixed_output_tokens", "in_patch_limit_video")
@@ -32,13 +33,18 @@ _RANGES = {
     "in_patch_limit_each_frame": (1, MAX_PATCHES),
     "patch_limit_on_one_side": (1, MAX_PATCHES_ON_ONE_SIDE),
     "temporal_merge_kernel_size": (1, MAX_FRAMES_PER_CHUNK),
+    "enlarged_side": (0, MAX_ENLARGED_SIDE),
 }
 
 
 @dataclass(frozen=True)
 class MediaConfig:
     """`media_proc_cfg`. Limits are in patches before merging; one token is merge_kernel_size² patches of a picture,
-    or of up to temporal_merge_kernel_size frames of a clip."""
+    or of up to temporal_merge_kernel_size frames of a clip.
+
+    `enlarged_side` is perilune's own: a picture whose longer side has fewer pixels is enlarged, by the whole number
+    that brings it there. 0 enlarges nothing, as published.
+    """
 
     patch_size: int = 14
     merge_kernel_size: int = 2
@@ -48,6 +54,7 @@ class MediaConfig:
     temporal_merge_kernel_size: int = 4
     sample_fps: float = 2.0
     max_num_frames_each_video: int | None = None
+    enlarged_side: int = 0
     image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
@@ -92,6 +99,8 @@ class MediaConfig:
     def to_dict(self) -> dict[str, Any]:
         """The published spelling; from_dict gives the same settings back."""
         written = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        if not self.enlarged_side:
+            del written["enlarged_side"]
         return {"media_proc_cfg": written | dict.fromkeys(_ONLY_NULL) | {"timestamp_mode": TIMESTAMP_MODE}}
 
 

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perilune.config_audio import SAMPLE_RATE
+from perilune.config_audio import SAMPLE_RATE, AudioConfig
 from perilune.errors import ConfigError
 from perilune.media.mel import LogPower, log_mel, scaled
 from perilune.model.hearing import Hearing
 
 
-def features(hearing: Hearing, samples_T: np.ndarray) -> Tensor:
+def mel_frames(audio: AudioConfig, samples_T: np.ndarray) -> Tensor:
     """The log-mel frames [F, M] of a clip, filled up with silence to whole chunks of the tower: what training takes."""
-    samples_T = np.pad(samples_T, (0, -samples_T.shape[0] % hearing.config.chunk_samples))
-    return torch.from_numpy(log_mel(samples_T, hearing.config.num_mel_bins, hearing.config.mel_floor))
+    samples_T = np.pad(samples_T, (0, -samples_T.shape[0] % audio.chunk_samples))
+    return torch.from_numpy(log_mel(samples_T, audio.num_mel_bins, audio.mel_floor))
 
 
 @torch.inference_mode()
@@ -30,7 +30,7 @@ def hear(hearing: Hearing, samples_T: np.ndarray) -> Tensor:
         return torch.cat([stream.feed(samples_T), stream.finish()])
     step = hearing.config.chunk_samples
     pieces = [samples_T[at : at + step] for at in range(0, samples_T.shape[0], step)]
-    tokens = [hearing(features(hearing, piece_T)[None])[0] for piece_T in pieces]
+    tokens = [hearing(mel_frames(hearing.config, piece_T)[None])[0] for piece_T in pieces]
     whole_NC = torch.cat([torch.zeros(0, hearing.hidden_size), *tokens])
     return whole_NC[: hearing.config.num_tokens(samples_T.shape[0] / SAMPLE_RATE)]
 

@@ -9,12 +9,15 @@ from typing import Any
 
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError
+from perilune.media.settings import FILE_NAME as PREPROCESSOR
 from perilune.model.checkpoint import save_checkpoint
 from perilune.model.model import Transformer
 from perilune.text.ranks import CONFIG_FILE, RANKS_FILE
 from perilune.train import snapshot
 from perilune.train.loop import DATA_INDEX
 from perilune.train.manifest import Manifest, build_manifest
+from perilune.train.recipe import NANO_LIMITS
+from perilune.train.seeing import fresh_senses
 
 
 def export_run(run: Path, out: Path, tokenizer: Path | None = None) -> Path:
@@ -25,8 +28,11 @@ def export_run(run: Path, out: Path, tokenizer: Path | None = None) -> Path:
     saved = snapshot.load(found[-1])
     settings = saved.meta["settings"]
     model = Transformer(ModelConfig.from_dict(saved.meta["model"]))
+    model.senses.update(fresh_senses(model.config, seed=0))
     model.load_state_dict(saved.room("model"))
     save_checkpoint(out, model, metadata={"step": str(saved.meta["step"])})
+    if model.config.vision is not None:
+        (out / PREPROCESSOR).write_text(json.dumps(NANO_LIMITS.to_dict(), indent=2) + "\n")
     _copy_tokenizer(Path(settings["tokenizer"]) if tokenizer is None else tokenizer, out)
     (out / "generation_config.json").write_text(json.dumps(_generation(model.config), indent=2) + "\n")
     index = json.loads((run / DATA_INDEX).read_text(encoding="utf-8"))

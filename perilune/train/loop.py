@@ -11,11 +11,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,46 +27,24 @@ from perilune.train.asking import AskRows, Bank, ask_loss
 from perilune.train.balance import expert_counts, health, sequence_loss, take_routings, update_biases
 from perilune.train.loss import head_loss
 from perilune.train.optim import Optimizer
-from perilune.train.packed import Packed
-from perilune.train.recipe import TrainConfig, check_resume, resolve_model
+from perilune.train.packed import Batch, Packed
+from perilune.train.recipe import NANO_LIMITS, TrainConfig, check_resume, resolve_model
 from perilune.train.replicas import Replicas
 from perilune.train.report import Report, describe_run, write_json
 from perilune.train.samples import sample_replies
 from perilune.train.schedule import Schedule
+from perilune.train.seeing import ShownRows, fresh_senses, media_rows
 from perilune.train.start import begin_with
 
 HELD_OUT_BATCHES = 4
 DATA_INDEX = "data_index.json"  # a copy of the packed corpus' index, kept with the run
 
 
-@dataclass(frozen=True)
-class Batch:
-    ids_BT: Tensor
-    target_BT: Tensor
-    mask_BT: Tensor
-    segments_BT: Tensor
-
-    @classmethod
-    def of(cls, packed: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Batch:
-        """From rows of T + 1 slots; the mask says which of them are learned as targets."""
-        ids, mask, segments = (torch.from_numpy(array) for array in packed)
-        return cls(ids[:, :-1], ids[:, 1:], mask[:, 1:], segments[:, :-1])
-
-    def share(self, index: int, count: int) -> Batch:
-        """Every `count`-th row: the rows of one thread, of all kinds alike."""
-        rows = slice(index, None, count)
-        return Batch(self.ids_BT[rows], self.target_BT[rows], self.mask_BT[rows], self.segments_BT[rows])
-
-    @property
-    def trained(self) -> int:
-        return int(self.mask_BT.sum())
-
-
-def token_loss(model: Transformer, batch: Batch, z_weight: float = 0.0) -> Tensor:
-    """Summed loss of the trained tokens; the head only runs for them."""
+def token_loss(model: Transformer, batch: Batch, z_weight: float = 0.0, media_ND: Tensor | None = None) -> Tensor:
+    """Summed loss of the trained tokens; the head only runs for them. `media` stand at the placeholders of the rows."""
     chosen_N = torch.where(batch.mask_BT.flatten())[0]
     target_N = batch.target_BT.flatten()[chosen_N]
-    x_BTD, middle_BTD = model.trunk(batch.ids_BT, batch.segments_BT)
+    x_BTD, middle_BTD = model.trunk(batch.ids_BT, batch.segments_BT, media_ND)
     if model.copy_head is None:
         x_ND = x_BTD.flatten(0, 1).index_select(0, chosen_N)
         return head_loss(model.norm(x_ND), model.lm_head.weight, target_N, z_weight)
@@ -90,10 +66,12 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = Transformer(self.model_config)
         self.model.init_weights(config.seed)
+        self.model.senses.update(fresh_senses(self.model_config, config.seed))
         if config.start:
             begin_with(self.model, config.start)
         choose_learners(self.model, config.learn)
         self.asking = ask_rows(config, self.model_config, self.tokenizer)
+        self.showing = shown_rows(config, self.model_config, self.tokenizer)
         self.banks = [Bank(config.ask_bank) for _ in range(config.threads)]
         self.replicas = Replicas(self.model, config.threads)
         self.optimizer = Optimizer(
@@ -121,13 +99,13 @@ class Trainer:
             self.replicas.show_quantized()
         packed = self._packed_rows(step) if config.rows else {}
         asked = self.replicas.run(lambda twin, i: self._ask_part(twin, step, i)) if self.asking else []
+        shown = self.replicas.run(lambda twin, i: self._shown_part(twin, step, i)) if self.showing else []
         self.replicas.collect_gradients()
         norm = self.optimizer.clip(config.clip)
         lr = self.schedule.lr(step)
         self.optimizer.step(lr)
         self.optimizer.zero_grad()
-        means = {name: sum(part[name] for part in asked) / len(asked) for name in (asked[0] if asked else ())}
-        return {**packed, **means, "lr": lr, "grad_norm": norm}
+        return {**packed, **_means(asked), **_means(shown), "lr": lr, "grad_norm": norm}
 
     def _packed_rows(self, step: int) -> dict[str, float]:
         """Gradients of the step's packed rows, and the experts' balance moved by how often each was chosen."""
@@ -166,6 +144,17 @@ class Trainer:
             "span": float(made.spans.detach()),
         } | made.shares
 
+    def _shown_part(self, twin: Transformer, step: int, part: int) -> dict[str, float]:
+        """Forward and backward of one thread's conversations with media."""
+        config = self.config
+        assert self.showing is not None
+        batch = self.showing.batch(step, part)
+        loss = token_loss(twin, batch.rows, config.z_weight, media_rows(twin, batch.media))
+        mean = loss / max(1, batch.rows.trained)
+        (config.shown_weight * mean / config.threads).backward()
+        take_routings(twin)  # as for questions
+        return {"shown": float(mean.detach())}
+
     def held_out_loss(self) -> float:
         """Mean loss of the first held-out batches, on the weights the twins see."""
         with torch.no_grad():
@@ -200,6 +189,20 @@ def ask_rows(config: TrainConfig, model: ModelConfig, tokenizer: Tokenizer) -> A
         raise ConfigError("ask_tokens are read into a chunk memory, but the model's config has no memory_config")
     size, sizes = model.memory.chunk_size, (config.ask_tokens, config.ask_questions)
     return AskRows(data_root(), tokenizer, config.seed, size, *sizes)
+
+
+def shown_rows(config: TrainConfig, model: ModelConfig, tokenizer: Tokenizer) -> ShownRows | None:
+    if not config.shown:
+        return None
+    if model.vision is None or model.audio is None:
+        raise ConfigError("shown needs a model that sees and hears: its config has no vision_config or no audio_config")
+    speech = Path(config.speech) if config.speech else None
+    return ShownRows(data_root(), tokenizer, model, NANO_LIMITS, config.shown, config.seed, speech)
+
+
+def _means(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Each value's mean over the threads."""
+    return {name: sum(part[name] for part in parts) / len(parts) for name in (parts[0] if parts else ())}
 
 
 def train(config: TrainConfig) -> Path:

@@ -32,6 +32,11 @@ SMALL = (
     ".span_proj.weight",
     ".follow_proj.weight",
     ".distance_bias",
+    # Tables and taps of the towers.
+    ".pos_emb.weight",
+    ".patch_embed.proj.weight",
+    ".conv1.weight",
+    ".conv2.weight",
 )
 MAX_BATCH_ELEMENTS = 1 << 20  # a batch that stays near the second-level cache runs faster than one big one
 

@@ -5,6 +5,8 @@ B rows of a batch, R rows of a group, T tokens of context; a row has S = T + 1 s
 are the same row shifted by one.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from perilune.errors import ConfigError
 
@@ -46,7 +50,7 @@ class Packed:
     language_last: float = 0.15
 
     @classmethod
-    def open(cls, directory: str | Path, total_steps: int | None = None) -> "Packed":
+    def open(cls, directory: str | Path, total_steps: int | None = None) -> Packed:
         directory = Path(directory)
         path = directory / INDEX
         if not path.is_file():
@@ -130,3 +134,26 @@ def _stack(chosen: list[tuple[Group, int]]) -> tuple[np.ndarray, np.ndarray, np.
     segments = np.stack([group.segments_RS[row] for group, row in chosen]).astype(np.int32)
     segments[segments == PADDING] = -1
     return ids, mask, segments
+
+
+@dataclass(frozen=True)
+class Batch:
+    ids_BT: Tensor
+    target_BT: Tensor
+    mask_BT: Tensor
+    segments_BT: Tensor
+
+    @classmethod
+    def of(cls, packed: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Batch:
+        """From rows of T + 1 slots; the mask says which of them are learned as targets."""
+        ids, mask, segments = (torch.from_numpy(array) for array in packed)
+        return cls(ids[:, :-1], ids[:, 1:], mask[:, 1:], segments[:, :-1])
+
+    def share(self, index: int, count: int) -> Batch:
+        """Every `count`-th row: the rows of one thread, of all kinds alike."""
+        rows = slice(index, None, count)
+        return Batch(self.ids_BT[rows], self.target_BT[rows], self.mask_BT[rows], self.segments_BT[rows])
+
+    @property
+    def trained(self) -> int:
+        return int(self.mask_BT.sum())

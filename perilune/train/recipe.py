@@ -9,6 +9,19 @@ from typing import Any
 
 from perilune.config import LinearAttentionConfig, MemoryConfig, ModelConfig, QuantConfig, RopeConfig
 from perilune.errors import ConfigError
+from perilune.media.settings import MediaConfig
+from perilune.presets import NANO_AUDIO, NANO_VISION
+from perilune.text.specials import MEDIA_PAD, OFFSETS
+
+PLACES = {name: offset for offset, name in OFFSETS.items()}  # of special tokens after the last plain one
+# What nano's small tower looks at: pictures of up to 448 pixels squared, small ones enlarged, 32 s of a clip.
+NANO_LIMITS = MediaConfig(
+    in_patch_limit=1024,
+    in_patch_limit_each_frame=256,
+    patch_limit_on_one_side=64,
+    max_num_frames_each_video=64,
+    enlarged_side=112,
+)
 
 SAMPLE_PROMPTS = (
     "Hello! How are you today?",
@@ -43,7 +56,7 @@ class TrainConfig:
     model: str = "nano"  # "nano", "nano-full" (full attention in every layer), or a path to a config.json
     start: str = ""  # a model folder whose fitting weights the run begins with
     steps: int = 2000
-    rows: int = 8  # packed rows a step; 0 where only questions teach
+    rows: int = 8  # packed rows a step; 0 where only questions or media teach
     threads: int = 2  # rows are split over them; another number gives other last bits
     seed: int = 1
     lr: float = 0.01
@@ -64,6 +77,9 @@ class TrainConfig:
     ask_lower: bool = True  # whether questions teach the layers that read, too
     ask_weight: float = 1.0  # of a reply token, against a token of the packed rows
     select_weight: float = 0.3  # of the selection's loss
+    shown: int = 0  # conversations with media in each thread of a step, for models that see and hear
+    shown_weight: float = 1.0  # of a token of their replies
+    speech: str = ""  # a folder in which synthetic speech is kept
     minutes: float = 0.0  # save and stop after this wall-clock time; 0 = no limit
     log_every: int = 10
     eval_every: int = 200
@@ -75,8 +91,10 @@ class TrainConfig:
         for name in ("steps", "threads", "log_every", "eval_every", "sample_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} must be at least 1")
-        if self.rows < 1 and not (self.rows == 0 and self.ask_tokens):
-            raise ConfigError(f"rows = {self.rows} must be at least 1 (or 0 with ask_tokens, to learn from questions)")
+        if self.rows < 1 and not (self.rows == 0 and (self.ask_tokens or self.shown)):
+            raise ConfigError(
+                f"rows = {self.rows} must be at least 1 (or 0 with ask_tokens or shown, to learn from them alone)"
+            )
         if self.rows % self.threads:
             raise ConfigError(f"rows = {self.rows} must be a multiple of threads = {self.threads}")
         for name in ("decay_share", "qat_from"):
@@ -131,7 +149,8 @@ def resolve_model(config: TrainConfig, n_vocab: int) -> ModelConfig:
 
 
 def nano(n_vocab: int) -> ModelConfig:
-    """The second nano: three layers read, a chunk memory, three layers ask; 18 M weights, 7 M of them for a token."""
+    """The third nano: three layers read, a chunk memory, three layers ask, towers that see and hear; 24 M weights, 7 M
+    of them for a token of text."""
     base = n_vocab - 256
     return ModelConfig(
         model_type="perilune",
@@ -156,6 +175,9 @@ def nano(n_vocab: int) -> ModelConfig:
         memory=MemoryConfig(num_read_layers=3, answer_token_id=base + 4),
         rope=RopeConfig(theta=10000.0),
         quantization=QuantConfig(),
+        vision=NANO_VISION,
+        audio=NANO_AUDIO,
+        media_placeholder_token_id=base + PLACES[MEDIA_PAD],
         bos_token_id=base,
         eos_token_ids=(base + 2,),
         pad_token_id=base + 255,

@@ -15,8 +15,10 @@ from perilune.model.checkpoint import float_experts
 from perilune.model.delta import KimiDeltaAttention
 from perilune.model.model import Transformer
 from perilune.model.moe import Experts
+from perilune.weights.audio_names import AUDIO_PREFIXES
 from perilune.weights.files import open_checkpoint
 from perilune.weights.names import our_name
+from perilune.weights.vision_names import VISION_PREFIXES
 
 PROBE_TOKENS = 256
 HEARD = 0.15  # size of a fresh layer's output over that of the stream it is added to
@@ -54,6 +56,8 @@ def _weights(directory: str | Path) -> dict[str, Tensor]:
     """All weights of a folder by our names, experts as floats; the folder may be of another shape or edition."""
     config, checkpoint = ModelConfig.load(directory), open_checkpoint(directory)
     weights = {our_name(n, config): checkpoint.tensor(n) for n in checkpoint.names() if ".experts." not in n}
+    for sense, prefixes in (("vision", VISION_PREFIXES), ("hearing", AUDIO_PREFIXES)):
+        weights |= {f"senses.{sense}.{n}": checkpoint.tensor(n) for n in checkpoint.names() if n.startswith(prefixes)}
     names = [name for name, _ in Experts(config).named_parameters()]
     for layer in filter(config.is_moe_layer, range(config.num_hidden_layers)):
         triples = float_experts(checkpoint, config, layer)
