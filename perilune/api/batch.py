@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from perilune.api.openai import choices_of, completion
 from perilune.errors import PeriluneError, RequestError
 from perilune.fields import show_value
+from perilune.media.parts import Fetch, local
 
 if TYPE_CHECKING:
     from perilune.api.model import Model
@@ -137,9 +138,11 @@ def run_batch(
     stop: threading.Event | None = None,
     cache_salt: str = "",
     priority: int = 0,
+    gate: Callable[[], Fetch] = lambda: local,
 ) -> BatchResult:
     """Answers every line that `out` does not answer yet, `together` at a time. Ctrl-C, or `stop`, writes nothing
-    half. `cache_salt` as in Model.stream; no line has a lower priority than `priority`."""
+    half. `cache_salt` as in Model.stream; no line has a lower priority than `priority`, and what its messages name is
+    read through a `gate` of its own."""
     if not 1 <= together <= model.engine.scheduler.max_batch:
         raise RequestError(f"together must be from 1 to {model.engine.scheduler.max_batch}, got {together}")
     try:
@@ -155,7 +158,8 @@ def run_batch(
         try:
             while True:
                 while len(running) < together and (line := next(waiting, None)):
-                    running[team.submit(_answer, model, line, stopping, cache_salt, priority)] = line
+                    shared = {"cache_salt": cache_salt, "fetch": gate()}
+                    running[team.submit(_answer, model, line, stopping, shared, priority)] = line
                 if not running:
                     return result
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -169,10 +173,12 @@ def run_batch(
             stopping.set()
 
 
-def _answer(model: Model, line: Line, stopping: threading.Event, salt: str, priority: int) -> list[ChatReply]:
+def _answer(
+    model: Model, line: Line, stopping: threading.Event, shared: Mapping[str, Any], priority: int
+) -> list[ChatReply]:
     def own(options: dict[str, Any]) -> dict[str, Any]:
         given = options.get("priority", 0)
-        return {**options, "cache_salt": salt, "priority": max(given, priority) if type(given) is int else given}
+        return {**options, **shared, "priority": max(given, priority) if type(given) is int else given}
 
     with ExitStack() as opened:
         streams = [opened.enter_context(model.stream(**own(options))) for options in choices_of(line.body)]

@@ -27,7 +27,8 @@ from perilune.engine.engine import Engine, OnPrefill
 from perilune.engine.grammar import Grammar, Grammars
 from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
-from perilune.errors import ContextError, MessageError, RequestError, TokenizerError
+from perilune.errors import ContextError, RequestError, TokenizerError
+from perilune.media.parts import Fetch, Medium, gather, local
 from perilune.model.checkpoint import expert_store, load_transformer
 from perilune.model.model import Transformer
 from perilune.model.quantised import BACKBONES
@@ -133,6 +134,7 @@ class Model:
         self.config: ModelConfig = transformer.config
         self.directory = directory
         self.defaults = dict(defaults or {})
+        self.senses: frozenset[str] = frozenset()  # beside reading: "vision", "hearing"
         self.longest_reply: int | None = None  # tokens, where a request names no limit and the context has room
         if tokenizer:
             check_vocabulary(self.config, tokenizer.n_vocab)
@@ -190,6 +192,7 @@ class Model:
         cache_salt: str = "",
         priority: int = 0,
         on_prefill: OnPrefill | None = None,
+        fetch: Fetch = local,
         **sampling: Any,
     ) -> ReplyStream:
         """The reply to a conversation, delta by delta. Unchanged turns before it are not computed again.
@@ -199,6 +202,10 @@ class Model:
         hold for the answer, after the reasoning. `on_prefill(done, total)` reports how much of the prompt has been
         read. Stop strings are matched in the answer, not in the reasoning before it. What is kept of a prompt is only
         reused under the same `cache_salt`. Replies of a higher `priority` (0 to 100) wait for those of a lower one.
+
+        Pictures, sounds and clips are parts of a message's content: {"type": "image", "image": …} with bytes, a path or
+        a data URL, and so "audio" and "video", or OpenAI's image_url, input_audio, video_url and file. `fetch` decides
+        what paths and addresses are read: by default files of this machine, so it is not for messages of strangers.
         """
         thinks = thinking and not continue_final_message
         shape = shape_of(
@@ -218,6 +225,7 @@ class Model:
             thinking=thinking,
             preserve_thinking=preserve_thinking,
             continue_final_message=continue_final_message,
+            fetch=fetch,
         )
         parser = ReplyParser(
             tokenizer=self.tokenizer,
@@ -229,11 +237,19 @@ class Model:
         request = replace(self._request(rendered.ids, sampling, grammar), cache_salt=cache_salt, priority=priority)
         return ReplyStream(self.engine, request, parser, on_prefill)
 
-    def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:
-        """The prompt of a conversation, as text and ids; takes the options of `perilune.render`."""
-        rendered = render(messages, tools, tokenizer=self._needs_tokenizer("chat"), **options)
-        _refuse_media(messages)
-        return rendered
+    def render(
+        self, messages: Messages, tools: Tools | None = None, *, fetch: Fetch = local, **options: Any
+    ) -> Rendered:
+        """The prompt of a conversation, as text and ids; takes the options of `perilune.render`, and `fetch` as
+        `stream` does."""
+        tokenizer = self._needs_tokenizer("chat")
+        messages, media = gather(messages, self.senses, fetch)
+        return render(messages, tools, tokenizer=tokenizer, media=self.perceive(media), **options)
+
+    def perceive(self, media: Sequence[Medium]) -> list[dict[str, Any]]:
+        """How media stand in the prompt, as items of `perilune.render`."""
+        assert not media, "gather lets no medium pass that the model has no sense for"
+        return []
 
     def generate(self, prompt: str | Iterable[int], **sampling: Any) -> Completion:
         """Continues text or ids as they are, with no chat template."""
@@ -299,13 +315,3 @@ class Model:
                 "use logits(ids) or generate(ids), or add the file"
             )
         return self.tokenizer
-
-
-def _refuse_media(messages: Messages) -> None:
-    for index, message in enumerate(messages):
-        content = message.get("content")
-        for part in content if isinstance(content, list | tuple) else ():
-            if part.get("type") not in (None, "text"):
-                raise MessageError(
-                    f"messages[{index}] holds a part of type {part['type']!r}; this version reads text only"
-                )
