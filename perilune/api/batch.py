@@ -159,7 +159,7 @@ def run_batch(
             while True:
                 while len(running) < together and (line := next(waiting, None)):
                     shared = {"cache_salt": cache_salt, "fetch": gate()}
-                    running[team.submit(_answer, model, line, stopping, shared, priority)] = line
+                    running[team.submit(_answer, model, line, stopping, priority, shared)] = line
                 if not running:
                     return result
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -174,7 +174,7 @@ def run_batch(
 
 
 def _answer(
-    model: Model, line: Line, stopping: threading.Event, shared: Mapping[str, Any], priority: int
+    model: Model, line: Line, stopping: threading.Event, priority: int, shared: dict[str, Any]
 ) -> list[ChatReply]:
     def own(options: dict[str, Any]) -> dict[str, Any]:
         given = options.get("priority", 0)

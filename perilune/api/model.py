@@ -21,6 +21,7 @@ from perilune.api.locate import (
     use_threads,
 )
 from perilune.api.reading import Reading, read_pieces
+from perilune.api.senses import Perceived, Senses
 from perilune.api.streams import ChatReply, Completion, ReplyStream, TextStream
 from perilune.config import ModelConfig
 from perilune.engine.engine import Engine, OnPrefill
@@ -28,8 +29,9 @@ from perilune.engine.grammar import Grammar, Grammars
 from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, RequestError, TokenizerError
-from perilune.media.parts import Fetch, Medium, gather, local
+from perilune.media.parts import Fetch, gather, local
 from perilune.model.checkpoint import expert_store, load_transformer
+from perilune.model.media_rows import MediaRows
 from perilune.model.model import Transformer
 from perilune.model.quantised import BACKBONES
 from perilune.text import specials as sp
@@ -134,7 +136,6 @@ class Model:
         self.config: ModelConfig = transformer.config
         self.directory = directory
         self.defaults = dict(defaults or {})
-        self.senses: frozenset[str] = frozenset()  # beside reading: "vision", "hearing"
         self.longest_reply: int | None = None  # tokens, where a request names no limit and the context has room
         if tokenizer:
             check_vocabulary(self.config, tokenizer.n_vocab)
@@ -150,6 +151,11 @@ class Model:
     def experts(self) -> ExpertStore | None:
         """The store that routed experts are streamed from, where they are; it counts what it does."""
         return expert_store(self.transformer)
+
+    @cached_property
+    def senses(self) -> Senses:
+        """What the model sees and hears with."""
+        return Senses(self.transformer, self.directory)
 
     @cached_property
     def identity(self) -> str:
@@ -203,9 +209,9 @@ class Model:
         read. Stop strings are matched in the answer, not in the reasoning before it. What is kept of a prompt is only
         reused under the same `cache_salt`. Replies of a higher `priority` (0 to 100) wait for those of a lower one.
 
-        Pictures, sounds and clips are parts of a message's content: {"type": "image", "image": …} with bytes, a path or
-        a data URL, and so "audio" and "video", or OpenAI's image_url, input_audio, video_url and file. `fetch` decides
-        what paths and addresses are read: by default files of this machine, so it is not for messages of strangers.
+        Pictures, sounds and clips are parts of a message's content: {"type": "image", "image": …} with a path or
+        bytes, and so "audio" and "video"; or OpenAI's image_url, input_audio, video_url and file. `fetch` decides what
+        paths and addresses in them are read: by default files of this machine, so it is not for a stranger's messages.
         """
         thinks = thinking and not continue_final_message
         shape = shape_of(
@@ -219,13 +225,15 @@ class Model:
         if continue_final_message and shape is not None and not shape.optional:
             raise RequestError("a final message that is gone on with cannot be held to a form from its middle on")
         tools = None if tool_choice == "none" else tools
-        rendered = self.render(
+        messages, media = gather(messages, self.senses.has, fetch)
+        perceived = self.senses.perceive(media)
+        rendered = self._render(
             messages,
             tools,
+            perceived,
             thinking=thinking,
             preserve_thinking=preserve_thinking,
             continue_final_message=continue_final_message,
-            fetch=fetch,
         )
         parser = ReplyParser(
             tokenizer=self.tokenizer,
@@ -234,22 +242,27 @@ class Model:
             calls_before=count_calls(messages),
         )
         grammar = None if shape is None else self._grammar(shape)
-        request = replace(self._request(rendered.ids, sampling, grammar), cache_salt=cache_salt, priority=priority)
+        request = replace(
+            self._request(rendered.ids, sampling, grammar),
+            media=self._media(perceived, rendered),
+            cache_salt=cache_salt,
+            priority=priority,
+        )
         return ReplyStream(self.engine, request, parser, on_prefill)
 
-    def render(
-        self, messages: Messages, tools: Tools | None = None, *, fetch: Fetch = local, **options: Any
-    ) -> Rendered:
+    def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:
         """The prompt of a conversation, as text and ids; takes the options of `perilune.render`, and `fetch` as
-        `stream` does."""
-        tokenizer = self._needs_tokenizer("chat")
-        messages, media = gather(messages, self.senses, fetch)
-        return render(messages, tools, tokenizer=tokenizer, media=self.perceive(media), **options)
+        `stream` does. No tower runs for it."""
+        messages, media = gather(messages, self.senses.has, options.pop("fetch", local))
+        return self._render(messages, tools, self.senses.perceive(media), **options)
 
-    def perceive(self, media: Sequence[Medium]) -> list[dict[str, Any]]:
-        """How media stand in the prompt, as items of `perilune.render`."""
-        assert not media, "gather lets no medium pass that the model has no sense for"
-        return []
+    def _media(self, perceived: list[Perceived], rendered: Rendered) -> MediaRows | None:
+        placeholder = self._needs_tokenizer("a picture or a sound").special_id(sp.MEDIA_PAD)
+        return self.senses.rows(perceived, rendered.ids, placeholder) if perceived else None
+
+    def _render(self, messages: Messages, tools: Tools | None, perceived: list[Perceived], **options: Any) -> Rendered:
+        media = [one.item for one in perceived]
+        return render(messages, tools, tokenizer=self._needs_tokenizer("chat"), media=media, **options)
 
     def generate(self, prompt: str | Iterable[int], **sampling: Any) -> Completion:
         """Continues text or ids as they are, with no chat template."""

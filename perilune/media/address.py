@@ -24,11 +24,11 @@ _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?")
 # IPv6 addresses that stand for an IPv4 one, which is their last 32 bits.
 _EMBEDDED = (ip_network("::ffff:0:0/96"), ip_network("64:ff9b::/96"))
 _GLOBAL_V6 = ip_network("2000::/3")
-# Not on the public network, or not what it seems, though not every version of Python says so: Teredo and its
-# neighbours, examples, 6to4 and its relays, and the service address that a large provider has among public ones.
-_NEVER = tuple(
-    map(ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "192.88.99.0/24", "168.63.129.16/32"))
-)
+# Not on the public network, or not what it seems, though not every version of Python says so: protocols' own numbers,
+# 6to4's relays, the service address that a large provider has among public ones; Teredo, examples, 6to4.
+_NEVER_V4 = ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")
+_NEVER_V6 = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
+_NEVER = tuple(ip_network(network) for network in (*_NEVER_V4, *_NEVER_V6))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import soxr
 
 from perilune.config_audio import SAMPLE_RATE
 from perilune.errors import MediaError
+from perilune.media.source import Source
 
 MAX_FILE_BYTES = 512 << 20
 MAX_SECONDS = 3600.0
@@ -53,7 +54,7 @@ class _Sound:
     blocks: Iterator[np.ndarray]
 
 
-def load_audio(source: bytes | str | Path, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
+def load_audio(source: Source, *, max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """The sound of a file, or of the bytes of one, as float32 [T] at 16,000 samples a second, full scale ±1.
 
     Raises MediaError for what is empty, no sound, damaged, cut short or above a limit; decoding stops
@@ -78,7 +79,7 @@ def _first_line(error: Exception) -> str:
     return (said or type(error).__name__).splitlines()[0][:120].rstrip(". ")
 
 
-def _open(source: bytes | str | Path, stack: ExitStack) -> tuple[BinaryIO, int]:
+def _open(source: Source, stack: ExitStack) -> tuple[BinaryIO, int]:
     if isinstance(source, bytes):
         file, size = BytesIO(source), len(source)
     else:

@@ -53,7 +53,15 @@ _MAGIC = (
     (b"\x00\x00\x01\xb3", "mpeg"),
 )
 _RIFF = {b"WAVE": "wav", b"WEBP": "webp", b"AVI ": "avi"}
-_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # which one an MP4 or a QuickTime file begins with
+_ATOMS = (
+    b"ftyp",
+    b"moov",
+    b"mdat",
+    b"wide",
+    b"free",
+    b"skip",
+    b"styp",
+)  # which one an MP4 or a QuickTime file begins with
 _SOUND_BRANDS = (b"M4A ", b"M4B ")
 _PACKET = 188  # of a transport stream
 

@@ -118,8 +118,8 @@ def _about(model: Model, name: str, metrics: Metrics) -> list[Route]:
         "created": 0,
         "owned_by": "perilune",
         "context_length": model.context_length,
-        "supports_image_in": "vision" in model.senses,
-        "supports_video_in": "vision" in model.senses,
+        "supports_image_in": "vision" in model.senses.has,
+        "supports_video_in": "vision" in model.senses.has,
     }
 
     async def health(request: Request) -> Response:

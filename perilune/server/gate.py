@@ -22,30 +22,35 @@ def gates(kept: Kept | None, remote: Remote | None) -> GateOf:
 
 
 class Gate:
-    """The gate of one request. An address is fetched once, however many answers are asked for."""
+    """The gate of one request. An address is asked once, however many answers are wanted; so is one that fails."""
 
     def __init__(self, kept: Kept | None, remote: Remote | None, owner: str):
         self._kept, self._remote, self._owner = kept, remote, owner
         self._lock, self._left = threading.Lock(), MAX_FETCHED_TOTAL
-        self._fetched: dict[tuple[str, str], bytes] = {}
+        self._fetched: dict[tuple[str, str], bytes | MediaError] = {}
 
     def __call__(self, kind: str, place: str) -> Source:
         if place.startswith(KEPT):
             return self._file(kind, place.removeprefix(KEPT))
         if not place.lower().startswith(("http://", "https://")):
-            raise MediaError(
-                "it must be a data URL, the id of a file (ms://ID), or an https:// address; paths are not read"
-            )
+            raise MediaError("send a data URL, the id of a file (ms://ID) or an https:// address; paths are not read")
         if self._remote is None:
-            raise MediaError(
-                f"nothing is fetched from {show_value(place)}: this server allows no host; send a data URL instead"
-            )
+            raise MediaError("this server fetches nothing from addresses; send a data URL or the id of a file")
         with self._lock:
             if (kind, place) not in self._fetched:
-                data = self._remote.get(place, kind, min(MAX_FETCHED_BYTES[kind], self._left))
-                self._left -= len(data)
-                self._fetched[kind, place] = data
-            return self._fetched[kind, place]
+                self._fetched[kind, place] = self._get(self._remote, kind, place)
+            found = self._fetched[kind, place]
+        if isinstance(found, MediaError):
+            raise found
+        return found
+
+    def _get(self, remote: Remote, kind: str, place: str) -> bytes | MediaError:
+        try:
+            data = remote.get(place, kind, min(MAX_FETCHED_BYTES[kind], self._left))
+        except MediaError as error:
+            return error
+        self._left -= len(data)
+        return data
 
     def _file(self, kind: str, name: str) -> Path:
         found = self._kept.get("file", self._owner, name) if self._kept else None

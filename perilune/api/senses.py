@@ -1,0 +1,145 @@
+"""What a model sees and hears of a conversation: its media → how they stand in the prompt, and their rows.
+
+Counting needs no tower; towers are loaded when the first rows are wanted. Rows are kept for a while by content, since
+every turn of a conversation sends its pictures again. One item is always computed alone: it has the same bits in any
+company.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from perilune.config_audio import SAMPLE_RATE
+from perilune.errors import MediaError, WeightsError
+from perilune.media.audio import load_audio
+from perilune.media.image import image_item, load_image
+from perilune.media.parts import Medium
+from perilune.media.patches import Patches
+from perilune.media.settings import FILE_NAME, PUBLISHED, MediaConfig
+from perilune.media.source import Source
+from perilune.media.video import load_clip, video_item
+from perilune.model.hear import hear
+from perilune.model.hearing import Hearing
+from perilune.model.hearing_checkpoint import load_hearing
+from perilune.model.media_rows import MediaRows
+from perilune.model.model import Transformer
+from perilune.model.vision import Vision
+from perilune.model.vision_checkpoint import load_vision
+
+KEPT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Perceived:
+    """One item: how it stands in the prompt, what it is known by, and how its rows are made, one tensor [n, D] for
+    each of its blocks."""
+
+    item: dict[str, Any]
+    digest: bytes
+    rows: Callable[[], list[Tensor]]
+
+
+class Senses:
+    """The towers of one model and what they have lately seen and heard."""
+
+    def __init__(self, model: Transformer, directory: Path | None):
+        self._model, self._directory = model, directory
+        config = model.config
+        self.has = {name for name, table in (("vision", config.vision), ("hearing", config.audio)) if table}
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[bytes, list[Tensor]] = OrderedDict()
+
+    def perceive(self, media: Sequence[Medium]) -> list[Perceived]:
+        """The media of a conversation in their order. Raises MediaError, which names the part."""
+        return [self._perceive(medium) for medium in media]
+
+    def rows(self, perceived: Iterable[Perceived], ids: Sequence[int], placeholder: int) -> MediaRows | None:
+        """Rows for the placeholders of a rendered prompt, which stand there block by block in the same order."""
+        places = np.flatnonzero(np.asarray(ids) == placeholder)
+        made, at = [], 0
+        for one in perceived:
+            for index, rows_nD in enumerate(self._rows_of(one)):
+                made.append((int(places[at]), rows_nD, one.digest + index.to_bytes(4, "little")))
+                at += len(rows_nD)
+        assert at == len(places), "a prompt has as many placeholders as its media have rows"
+        return MediaRows.of(made)
+
+    def _perceive(self, medium: Medium) -> Perceived:
+        try:
+            return self._decoded(medium.kind, medium.source)
+        except MediaError as error:
+            raise MediaError(f"{medium.where}: {error}") from None
+
+    def _decoded(self, kind: str, source: Source) -> Perceived:
+        if kind == "audio":
+            samples_T, audio = load_audio(source), self._model.config.audio
+            assert audio is not None
+            item = {"type": "audio", "tokens": audio.num_tokens(samples_T.shape[0] / SAMPLE_RATE)}
+            return Perceived(item, _digest(kind, [samples_T]), lambda: [hear(self._hearing(), samples_T)])
+        if kind == "video":
+            clip = load_clip(source, self.limits)
+            return Perceived(
+                video_item(clip),
+                _digest(kind, clip.frames),
+                lambda: [self._look(patches) for patches in clip.chunks()],
+            )
+        patches = load_image(source, self.limits)
+        return Perceived(image_item(patches), _digest(kind, [patches.pixels_PCSS]), lambda: [self._look(patches)])
+
+    @cached_property
+    def limits(self) -> MediaConfig:
+        """How pictures are cut: as the model's directory says, else as published."""
+        there = self._directory is not None and (self._directory / FILE_NAME).is_file()
+        return MediaConfig.load(self._directory) if self._directory and there else PUBLISHED
+
+    def _rows_of(self, one: Perceived) -> list[Tensor]:
+        with self._lock:
+            found = self._kept.pop(one.digest, None)
+        rows = one.rows() if found is None else found
+        with self._lock:
+            self._kept[one.digest] = rows
+            while len(self._kept) > 1 and sum(r.nbytes for kept in self._kept.values() for r in kept) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        return rows
+
+    @torch.inference_mode()
+    def _look(self, patches: Patches) -> Tensor:
+        return self._vision()(torch.from_numpy(patches.pixels_PCSS), [patches.grid])[0]
+
+    def _vision(self) -> Vision:
+        vision = self._tower("vision", load_vision)
+        assert isinstance(vision, Vision)
+        return vision
+
+    def _hearing(self) -> Hearing:
+        hearing = self._tower("hearing", load_hearing)
+        assert isinstance(hearing, Hearing)
+        return hearing
+
+    def _tower(self, name: str, load: Callable[[Path], nn.Module]) -> nn.Module:
+        with self._lock:
+            if name not in self._model.senses:
+                if self._directory is None:
+                    raise WeightsError(f"this model was not loaded from a directory, so its {name} cannot be loaded")
+                self._model.senses[name] = load(self._directory)
+            return self._model.senses[name]
+
+
+def _digest(kind: str, arrays: Iterable[np.ndarray]) -> bytes:
+    """What was seen or heard, whatever file it came in."""
+    made = hashlib.blake2b(kind.encode(), digest_size=32)
+    for array in arrays:
+        made.update(repr(array.shape).encode())
+        made.update(np.ascontiguousarray(array).data)
+    return made.digest()
