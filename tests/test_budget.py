@@ -87,6 +87,7 @@ def test_the_stream_bench_counts_what_was_read(directory, monkeypatch):
     told = bench_stream(model, prompt=20, tokens=4)
     assert told.disk_rate > 0 and 0 <= told.hit_rate <= 1 and told.peak_memory > 1 << 20
     assert told.prefill_bytes + 4 * told.bytes_a_token <= model.experts.stats.since(before).bytes_read
+    assert told.gpu is None and "GPU" not in told.to_text()
     assert "of the disk's bound" in told.to_text() and told.to_dict()["slots"] == model.memory.slots
     with pytest.raises(RequestError, match="nothing is streamed"):
         bench_stream(load(directory), prompt=20, tokens=4)

@@ -74,3 +74,12 @@ def test_what_does_not_fit_the_grid_is_refused():
         int4.quantize(torch.full((1, 32), float("nan")))
     with pytest.raises(WeightsError, match="-8 to 7"):
         int4.pack(torch.full((1, 8), 8, dtype=torch.int8))
+
+
+def test_the_table_gives_the_bits_of_the_definition():
+    words_NW = torch.randint(-(1 << 31), (1 << 31) - 1, (6, 32), dtype=torch.int64).to(torch.int32)
+    scale_NG, table = torch.rand(6, 8).bfloat16(), int4.word_table(torch.device("cpu"))
+    got = int4.dequantize_by_table(words_NW.view(torch.int16), scale_NG, table)
+    assert got.equal(int4.dequantize(words_NW, scale_NG))
+    every = torch.arange(-(1 << 15), 1 << 15).to(torch.int16)
+    assert table[every.long()].view(torch.bfloat16).equal(int4.unpack(every).bfloat16())

@@ -98,3 +98,17 @@ def test_refuses_what_does_not_fit():
         expert_ffn(x, ids, weights, bank.table_E6, 64, 33, "int8")
     with pytest.raises(ValueError, match="shapes"):
         expert_ffn(x, ids[:1], weights, bank.table_E6, 64, 32, "int8")
+
+
+@pytest.mark.parametrize("mode", ["float", "int8"])
+def test_a_pair_of_no_expert_adds_nothing(mode):
+    rng = np.random.default_rng(2)
+    bank = Bank(6, 96, 64, rng)
+    x, ids, weights = tokens(40, 96, 6, 3, rng)
+    elsewhere = np.isin(ids, (1, 4)) | (np.arange(40)[:, None] % 7 == 0)
+    want = expert_ffn(x, ids, np.where(elsewhere, 0, weights), bank.table_E6, 96, 64, mode)
+    got = expert_ffn(x, np.where(elsewhere, -1, ids), weights, bank.table_E6, 96, 64, mode)
+    assert np.array_equal(got, want) and not got[::7].any()
+    assert not expert_ffn(x, np.full_like(ids, -1), weights, bank.table_E6, 96, 64, mode).any()
+    with pytest.raises(ValueError, match="or -1"):
+        expert_ffn(x, ids - 2, weights, bank.table_E6, 96, 64, mode)

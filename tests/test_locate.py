@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
 from perilune.api.locate import (
-    check_device,
     find_model,
     parse_bytes,
     read_defaults,
@@ -72,16 +70,6 @@ def test_other_sizes_are_refused_with_an_example(text):
 def test_threads_are_bounded_by_the_machine(threads):
     with pytest.raises(RequestError, match="threads must be an integer from 1 to"):
         use_threads(threads)
-
-
-def test_the_device_may_be_torchs_own():
-    check_device(torch.device("cpu"))
-
-
-def test_other_devices_are_refused_with_what_works():
-    check_device("cpu")
-    with pytest.raises(RequestError, match='use device="cpu"'):
-        check_device("cuda:0")
 
 
 def test_generation_config_gives_defaults_and_ends(tmp_path):

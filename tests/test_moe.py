@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from perilune.config import ModelConfig
-from perilune.model.moe import MoE, Router, StoredExperts
+from perilune.model.moe import MoE, Router, Routing, StoredExperts
 
 CONFIG = ModelConfig.preset("tiny")
 
@@ -61,3 +61,7 @@ def test_stored_experts_equal_trainable_ones():
         [(fused.w_gate_EFD[e], fused.w_up_EFD[e], fused.w_down_EDF[e]) for e in range(CONFIG.n_routed_experts)]
     )
     torch.testing.assert_close(moe(x_TD), expected_TD, rtol=1e-4, atol=1e-5)
+    ids_TK, weights_TK = moe.last_routing.ids_TK, moe.last_routing.weights_TK
+    some = Routing(ids_TK.masked_fill(ids_TK == ids_TK[0, 0], -1), weights_TK, moe.last_routing.scores_TE)
+    zeroed = Routing(ids_TK, weights_TK.masked_fill(some.ids_TK < 0, 0.0), moe.last_routing.scores_TE)
+    assert moe.experts(x_TD, some).equal(moe.experts(x_TD, zeroed))

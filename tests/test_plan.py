@@ -5,15 +5,17 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from perilune.api.budget import STREAMED_CHUNK, split_memory
+from perilune.api.gpu import split_gpu
 from perilune.cli.app import app
 from perilune.config import ModelConfig
 from perilune.errors import RequestError
 from perilune.model.quantised import BACKBONES
 from perilune.plan.expect import expectation
-from perilune.plan.machine import Machine, common_machines, measure_machine
+from perilune.plan.machine import Machine, common_machines, gpu_rate, measure_machine
 from perilune.plan.needs import needs_of
 from perilune.plan.predict import advice, best, hit_rate, predict
 from perilune.presets import preset
@@ -61,6 +63,23 @@ def test_more_of_anything_is_never_slower():
     assert [hit_rate(x / 100) for x in range(101)] == sorted(hit_rate(x / 100) for x in range(101))
     what, gain = advice(needs, MACHINE)
     assert what and gain > 1
+
+
+def test_a_gpu_is_planned_with_as_it_is_used(tmp_path):
+    """It holds the whole backbone as published or nothing, then conversations, then experts."""
+    needs, gpu = needs_of(preset("k2.6")), {"gpu_rate": 1e12}
+    small, large = (predict(needs, replace(MACHINE, gpu_ram=size << 30, **gpu)) for size in (16, 80))
+    assert not small.on_gpu and small == predict(needs, MACHINE)
+    assert large.on_gpu and large.backbone_seconds == pytest.approx(needs.backbone / 1e12)
+    assert large.cache_share > small.cache_share + 0.05 and large.expert_seconds < small.expert_seconds
+    assert not predict(needs_of(preset("k2.6"), "int8"), replace(MACHINE, gpu_ram=80 << 30, **gpu)).on_gpu
+    synthesize("tiny", tmp_path / "m")
+    config, checkpoint = ModelConfig.load(tmp_path / "m"), open_checkpoint(tmp_path / "m")
+    split = split_gpu(checkpoint, config, torch.device("cpu"), 8 << 30)
+    wanted = split.backbone + split.work + split.context
+    planned = needs_of(config)
+    assert planned.backbone + planned.gpu_beside[0] == pytest.approx(wanted, rel=1e-3)
+    assert gpu_rate(torch.device("cpu")) > 1e8
 
 
 def test_what_cannot_run_says_what_is_missing():
@@ -121,5 +140,5 @@ def test_the_memory_is_that_of_a_running_model(tmp_path):
     config, checkpoint = ModelConfig.load(tmp_path / "m"), open_checkpoint(tmp_path / "m")
     for name in BACKBONES:
         split, needs = split_memory(checkpoint, config, 8 << 30, backbone=name), needs_of(config, name)
-        planned = needs.backbone + needs.embedding // 8 + needs.beside
+        planned = needs.backbone + needs.embedding // 8 + needs.work + needs.context
         assert planned == pytest.approx(split.backbone + split.work + split.context, rel=1e-3)

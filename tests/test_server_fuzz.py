@@ -13,6 +13,7 @@ from tiny_senses import picture, sensing_model, sound
 from perilune.server.kept import Kept
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+CUSTOM = {"name": "patch", "format": {"type": "grammar", "syntax": "regex", "definition": "[ab]+"}}
 FUNCTION = {"name": "count", "description": "Counts.", "parameters": SCHEMA, "strict": True}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "count", "arguments": '{"n": 1}'}}
 CHAT = {
@@ -23,7 +24,7 @@ CHAT = {
         {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [CALL]},
         {"role": "tool", "tool_call_id": "call_1", "content": "1"},
     ],
-    "tools": [{"type": "function", "function": FUNCTION}],
+    "tools": [{"type": "function", "function": FUNCTION}, {"type": "custom", "custom": CUSTOM}],
     "tool_choice": "auto",
     "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
     "thinking": {"type": "disabled"},
@@ -55,11 +56,24 @@ RESPONSES = {
         {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
         {"type": "function_call", "call_id": "c", "name": "count", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": "1"},
+        {"type": "custom_tool_call", "call_id": "d", "name": "patch", "input": "ab"},
+        {"type": "custom_tool_call_output", "call_id": "d", "output": "1"},
     ],
-    "tools": [{"type": "function", **FUNCTION}, {"type": "namespace", "name": "team", "tools": [FUNCTION]}],
+    "tools": [
+        {"type": "function", **FUNCTION},
+        {"type": "custom", **CUSTOM},
+        {"type": "namespace", "name": "team", "tools": [FUNCTION]},
+    ],
     "tool_choice": {"type": "function", "name": "count"},
     "text": {"format": {"type": "text"}},
     "reasoning": {"effort": "none"},
+}
+EMBEDDINGS = {
+    "model": "tiny",
+    "input": ["hi", "there"],
+    "encoding_format": "base64",
+    "dimensions": 4,
+    "user": "me",
 }
 BATCH = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {}}
 ODD = [
@@ -100,6 +114,7 @@ BODIES = {
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": MESSAGES,
     "/v1/responses": RESPONSES,
+    "/v1/embeddings": EMBEDDINGS,
     "/v1/batches": BATCH,
 }
 
@@ -172,7 +187,8 @@ def mutated(body, rng, odd=ODD):
             container[key] = copy.deepcopy(rng.choice(odd))
         if not places(made, []):
             break
-    made["stream"] = rng.random() < 0.3
+    if body is not EMBEDDINGS:
+        made["stream"] = rng.random() < 0.3
     return made
 
 

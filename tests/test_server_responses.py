@@ -134,7 +134,7 @@ def test_items_of_one_reply_are_one_message():
         ),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
         ({"input": [{"role": "king", "content": "x"}]}, "role of user"),
-        ({"tools": [{"type": "custom", "name": "x"}]}, "only functions"),
+        ({"tools": [{"type": "computer", "name": "x"}]}, "only functions"),
         ({"tools": [{"type": "namespace", "name": "x"}]}, r"tools\[0\].tools must be"),
         ({"previous_response_id": "resp_1"}, "previous_response_id is not there"),
         ({"background": True}, "background is not there"),

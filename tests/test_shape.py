@@ -225,6 +225,9 @@ def test_no_tools_means_no_shape_and_odd_names_stay_free():
     assert shape_of([tool("ein Name")]) is None
     with pytest.raises(RequestError, match="names of the form"):
         shape_of([tool("ein Name")], tool_choice="required")
+    strict = {"type": "function", "function": {"name": "exact", "parameters": {"type": "object"}, "strict": True}}
+    with pytest.raises(RequestError, match="names of the form"):
+        shape_of([strict, tool("ein Name")])
 
 
 def test_grammars_are_kept_and_their_number_is_bounded():

@@ -16,6 +16,7 @@ from perilune.engine.types import Request, SamplingParams
 from perilune.errors import WeightsError
 from perilune.model import streamed
 from perilune.model.checkpoint import expert_store, load_transformer
+from perilune.model.moe import Routing
 from perilune.synth import synthesize
 from perilune.weights.files import open_checkpoint
 
@@ -231,3 +232,34 @@ def test_what_is_no_copy_is_refused(directory, tmp_path):
     save_file({"other": torch.zeros(4)}, tmp_path / shard)
     with pytest.raises(WeightsError, match="not a copy"):
         checkpoint.mirror(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 30], ids=["in order", "as they come"])
+def test_a_pair_that_is_computed_elsewhere_adds_nothing_and_is_not_read(directory, monkeypatch, kept):
+    monkeypatch.setattr(streamed, "KEPT_BYTES", kept)
+    whole, model = load_transformer(directory), load_transformer(directory, expert_cache=slots(directory, 0))
+    ids_TK = torch.stack([torch.randperm(6)[: model.config.num_experts_per_tok] for _ in range(30)])
+    routing = Routing(ids_TK.masked_fill(ids_TK == 2, -1), torch.rand(ids_TK.shape), torch.empty(0))
+    x_TD, store = torch.randn(30, model.config.hidden_size), expert_store(model)
+    made, wanted = (m.blocks[-1].mlp.experts(x_TD, routing) for m in (model, whole))
+    assert made.equal(wanted) and wanted.any() and (len(model.blocks) - 1, 2) not in store._held
+    nowhere = Routing(torch.full_like(ids_TK, -1), routing.weights_TK, routing.scores_TE)
+    before = store.stats.copy()
+    assert not model.blocks[-1].mlp.experts(x_TD, nowhere).any() and store.stats == before
+
+
+def test_a_pinned_expert_stays_and_leaves_once_it_was_copied(directory):
+    model = load_transformer(directory, expert_cache=slots(directory, 3))
+    store, layer = expert_store(model), len(model.blocks) - 1
+    ask(model)
+    held = [key for key in store._held if key[0] == layer]
+    addresses = store.pin(held[0])
+    assert addresses == store.address(held[0]) and store.pin((layer, 99)) is None
+    outputs(model)
+    assert store.address(held[0]) == addresses
+    while any(store.pin(key) for key in list(store._held)):
+        pass
+    assert 2 * store._pinned < len(store.slots), "half of all slots at most"
+    ask(model)
+    store.unpin(held[0])
+    assert sum(slot.users for slot in store.slots) == store._pinned

@@ -1,3 +1,4 @@
+import math
 import random
 
 from perilune.weights.worth import FADE, FadingUses
@@ -64,3 +65,15 @@ def test_what_left_is_remembered_and_what_is_forgotten_does_not_grow():
     for _ in range(10_000):
         at(worths, 1, (0, 7))
     assert len(worths._heap) < 100
+
+
+def test_uses_are_counted_without_holding_and_the_least_worth_is_known():
+    worths = FadingUses(1, fade=0.5)
+    assert worths.lowest() == math.inf
+    assert worths.count((0, 1), 4) == 2.0 and (0, 1) not in worths
+    worths.use((0, 2))
+    worths.keep((0, 1))
+    assert worths.lowest() == 0.0 and len(worths) == 2
+    worths.use((0, 2))
+    assert worths.lowest() == 1.0
+    assert worths.least(anyone) == (0, 2) and worths.lowest() == 2.0

@@ -16,6 +16,8 @@ from perilune.fields import finite, show_value
 from perilune.media.inline import data_url
 from perilune.media.parts import KEPT, MediaItem
 from perilune.text.calls import ToolCall
+from perilune.text.chat import MAX_MESSAGES, MAX_PARTS
+from perilune.text.checks import at_most
 
 KNOWN = frozenset(
     (
@@ -46,7 +48,7 @@ def message_options(body: Mapping[str, Any]) -> dict[str, Any]:
     given = body.get("messages")
     if not isinstance(given, list):
         raise MessageError("messages must be a list of messages")
-    for index, message in enumerate(given):
+    for index, message in enumerate(at_most(MAX_MESSAGES, given, "messages")):
         messages += _messages(message, f"messages[{index}]")
     if messages and messages[-1]["role"] == "assistant":
         options["continue_final_message"] = True
@@ -117,6 +119,7 @@ def _messages(message: Any, where: str) -> list[dict[str, Any]]:
         return [{"role": message["role"], "content": content}]
     if not isinstance(content, list):
         raise MessageError(f"{where}.content must be a text or a list of blocks")
+    at_most(MAX_PARTS, content, f"{where}.content")
     return _assistant(content, where) if message["role"] == "assistant" else _user(message["role"], content, where)
 
 

@@ -201,7 +201,7 @@ def _write(file: Any, line: Line, future: Future[list[ChatReply]], result: Batch
         result.answered += 1
         result.prompt_tokens += replies[0].usage.prompt_tokens
         result.completion_tokens += sum(reply.usage.completion_tokens for reply in replies)
-        body = completion(replies, str(line.body.get("model", "")))
+        body = completion(replies, str(line.body.get("model", "")), line.body.get("tools"))
         answer |= {"response": {"status_code": 200, "request_id": answer["id"], "body": body}, "error": None}
     result.left -= 1
     file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")

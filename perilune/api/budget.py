@@ -29,7 +29,7 @@ AUTO_SHARE = 0.9
 @dataclass(frozen=True)
 class MemorySplit:
     """Bytes. `experts` is what all routed experts take; `cache` is what is there for them. `context` holds
-    `context_tokens` of running conversations, and as much of finished ones."""
+    `context_tokens` of running conversations, and as much of finished ones; it is 0 where they lie on a GPU."""
 
     budget: int
     backbone: int
@@ -48,18 +48,19 @@ class MemorySplit:
         return self.cache < self.experts
 
     def __str__(self) -> str:
-        parts = [f"{_gib(self.backbone)} weights that every token uses"]
+        parts = [f"{gib(self.backbone)} weights that every token uses"]
         if self.streamed:
             held = self.slots / max(1, self.moe_layers)
             parts.append(
-                f"{_gib(self.cache)} expert cache ({held:.1f} of {self.experts_per_layer} a layer; all take "
-                f"{_gib(self.experts)})"
+                f"{gib(self.cache)} expert cache ({held:.1f} of {self.experts_per_layer} a layer; all take "
+                f"{gib(self.experts)})"
             )
         else:
-            parts.append(f"{_gib(self.experts)} experts, all of them")
-        parts.append(f"{_gib(self.context)} context ({self.context_tokens:,} tokens)")
-        parts.append(f"{_gib(self.work)} for the work")
-        return f"memory {_gib(self.budget)}: " + " · ".join(parts)
+            parts.append(f"{gib(self.experts)} experts, all of them")
+        if self.context:
+            parts.append(f"{gib(self.context)} context ({self.context_tokens:,} tokens)")
+        parts.append(f"{gib(self.work)} for the work")
+        return f"memory {gib(self.budget)}: " + " · ".join(parts)
 
 
 def memory_budget(ram: int | str) -> int:
@@ -69,14 +70,22 @@ def memory_budget(ram: int | str) -> int:
 
 
 def split_memory(
-    checkpoint: Checkpoint, config: ModelConfig, budget: int, context: int | None = None, backbone: str = "bf16"
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    budget: int,
+    context: int | None = None,
+    backbone: str = "bf16",
+    beside_gpu: bool = False,
 ) -> MemorySplit:
-    """How `budget` bytes are shared out, with room for `context` tokens of conversations (None: CONTEXT_TOKENS);
-    raises WeightsError where the model cannot run in them at all."""
-    used, experts = _weights(checkpoint, config, backbone)
-    moe_layers = sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
-    tokens = min(CONTEXT_TOKENS if context is None else context, config.max_position_embeddings)
-    work, kept = work_bytes(config), context_bytes(config, tokens)
+    """How `budget` bytes are shared out, with room for `context` tokens of conversations (None: CONTEXT_TOKENS), which
+    lie on the GPU, with what every token uses, `beside_gpu`; raises WeightsError where the model cannot run in them at
+    all."""
+    used, embedding, experts = weight_bytes(checkpoint, config, backbone)
+    # A prompt touches few rows of the embedding, though whole pages around each.
+    used = (0 if beside_gpu else used) + embedding // 8
+    moe_layers = moe_layer_count(config)
+    tokens = context_tokens(config, context)
+    work, kept = work_bytes(config), 0 if beside_gpu else context_bytes(config, tokens)
     fixed = used + work + kept
     room, cache, slots = budget - fixed, experts, 0
     if room < experts:
@@ -84,8 +93,9 @@ def split_memory(
         slot = slot_bytes(checkpoint, config) if streams else 0
         least = config.num_experts_per_tok * slot if streams else experts
         if room < least:
-            smaller = BACKBONES[BACKBONES.index(backbone) + 1 :]
-            saved = {name: used - _weights(checkpoint, config, name)[0] for name in smaller}
+            smaller = () if beside_gpu else BACKBONES[BACKBONES.index(backbone) + 1 :]
+            whole = weight_bytes(checkpoint, config, backbone)[0]
+            saved = {name: whole - weight_bytes(checkpoint, config, name)[0] for name in smaller}
             raise _too_little(budget, used, work, kept, least, saved)
         slots = room // slot
         cache = slots * slot
@@ -103,8 +113,8 @@ def split_memory(
     )
 
 
-def _weights(checkpoint: Checkpoint, config: ModelConfig, backbone: str) -> tuple[int, int]:
-    """Bytes of what every token uses, and of all routed experts."""
+def weight_bytes(checkpoint: Checkpoint, config: ModelConfig, backbone: str = "bf16") -> tuple[int, int, int]:
+    """Bytes of what every token uses, of an embedding that is not the head as well, and of all routed experts."""
     sizes = {
         name: _size(info, our_name(name, config), backbone)
         for name, info in checkpoint.tensors.items()
@@ -112,9 +122,17 @@ def _weights(checkpoint: Checkpoint, config: ModelConfig, backbone: str) -> tupl
     }
     experts = sum(size for name, size in sizes.items() if ".experts." in name)
     embedding = sum(size for name, size in sizes.items() if name.endswith("embed_tokens.weight"))
-    # A prompt touches few rows of the embedding, though whole pages around each.
-    spared = 0 if config.tie_word_embeddings else embedding * 7 // 8
-    return sum(sizes.values()) - experts - spared, experts
+    apart = 0 if config.tie_word_embeddings else embedding
+    return sum(sizes.values()) - experts - apart, apart, experts
+
+
+def moe_layer_count(config: ModelConfig) -> int:
+    return sum(config.is_moe_layer(i) for i in range(config.num_hidden_layers))
+
+
+def context_tokens(config: ModelConfig, asked: int | None) -> int:
+    """Tokens of conversations that there must be room for."""
+    return min(CONTEXT_TOKENS if asked is None else asked, config.max_position_embeddings)
 
 
 def _size(info: TensorInfo, name: str, backbone: str) -> int:
@@ -140,23 +158,23 @@ def token_bytes(config: ModelConfig) -> int:
     return 4 * config.cache_width * config.num_hidden_layers
 
 
-def prefix_cache(split: MemorySplit) -> PrefixCache:
-    """Room for finished conversations: half of what is set aside for context; the running one has the other half."""
-    return PrefixCache(max_bytes=split.context // 2)
+def prefix_cache(context: int) -> PrefixCache:
+    """Room for finished conversations: half of the bytes set aside for context; the running one has the other half."""
+    return PrefixCache(max_bytes=context // 2)
 
 
 def _too_little(
     budget: int, weights: int, work: int, context: int, experts: int, saved: Mapping[str, int]
 ) -> WeightsError:
     needed = weights + work + context + experts
-    routed = f", the fewest experts {_gib(experts)}" if experts else ""
-    ways = [f"{_gib(needed - size)} with backbone {name}" for name, size in saved.items() if size > 0]
+    routed = f", the fewest experts {gib(experts)}" if experts else ""
+    ways = [f"{gib(needed - size)} with backbone {name}" for name, size in saved.items() if size > 0]
     return WeightsError(
-        f"ram = {_gib(budget)} is too little: the weights that this model always uses take {_gib(weights)}, the work "
-        f"around them {_gib(work)}, conversations {_gib(context)}{routed}; give at least "
-        + ", or ".join([_gib(needed), *ways])
+        f"ram = {gib(budget)} is too little: the weights that this model always uses take {gib(weights)}, the work "
+        f"around them {gib(work)}, conversations {gib(context)}{routed}; give at least "
+        + ", or ".join([gib(needed), *ways])
     )
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB"

@@ -48,7 +48,7 @@ def parse_bytes(size: int | str) -> int:
         return size
     match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?i?)b?\s*", str(size).lower())
     if isinstance(size, bool) or not match or match[2] == "i" or float(match[1]) <= 0:
-        raise RequestError(f'ram must be bytes or a size such as "16GiB" or "16GB", got {str(size)[:40]!r}')
+        raise RequestError(f'a size is bytes, or such as "16GiB" or "16GB"; got {str(size)[:40]!r}')
     return int(float(match[1]) * UNITS[match[2]])
 
 
@@ -65,11 +65,6 @@ def use_threads(threads: int | None) -> None:
 
     torch.set_num_threads(threads)
     set_threads(threads)
-
-
-def check_device(device: object) -> None:
-    if str(device) != "cpu":
-        raise RequestError(f'device {str(device)[:40]!r} is not supported yet; use device="cpu"')
 
 
 def read_defaults(directory: Path) -> tuple[dict[str, Any], frozenset[int]]:

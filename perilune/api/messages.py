@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from perilune.api.custom import input_of
 from perilune.errors import MessageError, RequestError
 from perilune.fields import show_value
 from perilune.media.parts import MediaItem
+from perilune.text.chat import MAX_PARTS
+from perilune.text.checks import at_most
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply
@@ -29,7 +32,8 @@ def joined_text(content: Any, where: str, kinds: tuple[str, ...], word: str) -> 
         return content
     if not isinstance(content, list):
         raise MessageError(f"{where} must be a text or a list of {word}s")
-    return "\n".join(part_text(part, f"{where}[{i}]", kinds, word) for i, part in enumerate(content))
+    parts = enumerate(at_most(MAX_PARTS, content, where))
+    return "\n".join(part_text(part, f"{where}[{i}]", kinds, word) for i, part in parts)
 
 
 def content_of(
@@ -38,7 +42,8 @@ def content_of(
     """A text, or parts of which some may be media."""
     if not isinstance(content, list):
         return joined_text(content, where, kinds, word)
-    return joined_parts(((part, f"{where}[{i}]") for i, part in enumerate(content)), kinds, word, medium)
+    parts = enumerate(at_most(MAX_PARTS, content, where))
+    return joined_parts(((part, f"{where}[{i}]") for i, part in parts), kinds, word, medium)
 
 
 def joined_parts(
@@ -67,7 +72,10 @@ def part_text(part: Any, where: str, kinds: tuple[str, ...], word: str) -> str:
     return text
 
 
-def call_json(call: ToolCall) -> dict[str, Any]:
+def call_json(call: ToolCall, custom: Collection[str] = ()) -> dict[str, Any]:
+    """`custom` are the names of tools that take a text."""
+    if call.name in custom:
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": input_of(call)}}
     return {
         "id": call.id,
         "type": "function",
@@ -75,11 +83,12 @@ def call_json(call: ToolCall) -> dict[str, Any]:
     }
 
 
-def as_message(reply: ChatReply) -> dict[str, Any]:
-    """A reply as the message that stands for it in the next prompt."""
+def as_message(reply: ChatReply, custom: Collection[str] = ()) -> dict[str, Any]:
+    """A reply as the message that stands for it in the next prompt; `custom` are the names of tools that take a
+    text."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.content}
     if reply.reasoning:
         message["reasoning_content"] = reply.reasoning
     if reply.tool_calls:
-        message["tool_calls"] = [call_json(call) for call in reply.tool_calls]
+        message["tool_calls"] = [call_json(call, custom) for call in reply.tool_calls]
     return message

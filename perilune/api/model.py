@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from perilune.api.budget import STREAMED_CHUNK, MemorySplit, memory_budget, prefix_cache, split_memory
+from perilune.api.embeddings import EmbeddingStream, ids_of
+from perilune.api.gpu import GpuSplit, find_device, gpu_budget, split_gpu
 from perilune.api.identity import identity_of
 from perilune.api.locate import (
-    check_device,
     check_vocabulary,
     find_model,
     read_defaults,
@@ -29,10 +30,12 @@ from perilune.engine.grammar import Grammar, Grammars
 from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, RequestError, TokenizerError
+from perilune.fields import show_value
 from perilune.media.parts import Fetch, gather, local
-from perilune.model.checkpoint import expert_store, load_transformer
+from perilune.model.checkpoint import device_slots, expert_store, load_transformer
 from perilune.model.media_rows import MediaRows
 from perilune.model.model import Transformer
+from perilune.model.placed import Placement
 from perilune.model.quantised import BACKBONES
 from perilune.text import specials as sp
 from perilune.text.calls import count_calls
@@ -41,6 +44,7 @@ from perilune.text.ranks import RANKS_FILE
 from perilune.text.reply import ReplyParser
 from perilune.text.shape import Shape, shape_of
 from perilune.text.tokenizer import SPLIT_PATTERN, Tokenizer
+from perilune.weights.device_slots import DeviceSlots
 from perilune.weights.experts import ExpertStore
 from perilune.weights.files import open_checkpoint
 
@@ -60,6 +64,7 @@ def load(
     context: int | None = None,
     backbone: str = "bf16",
     mirrors: Iterable[str | Path] = (),
+    gpu_ram: int | str | None = None,
 ) -> Model:
     """Opens a published model directory, or a bundled model by name.
 
@@ -71,9 +76,13 @@ def load(
     token uses are kept as: "bf16" as they lie, or "int8" or "int4" where memory is short, which changes replies a
     little. `mirrors` are folders on other disks with copies of shards: experts are read from all of them at once. The
     same reply comes for every `ram` and with or without mirrors.
+
+    `device` "cuda" puts what every token uses on a GPU, with the conversations and as many INT4 experts, those used
+    most, as `gpu_ram` (what is free, if not given) leaves room for; `ram` then counts the rest alone. Sums are added in
+    another order there, so that a reply may part from that of a CPU at a near tie (model/placed.py). `gpu_ram` with
+    "cpu" lets the processor stand in for a GPU, which serves tests.
     """
-    directory = find_model(path_or_name)
-    check_device(device)
+    directory, at = find_model(path_or_name), find_device(device)
     if int4 not in INT4_MODES:
         raise RequestError(f"int4 must be one of {', '.join(INT4_MODES)}, got {str(int4)[:40]!r}")
     if backbone not in BACKBONES:
@@ -83,18 +92,27 @@ def load(
     checkpoint, memory = open_checkpoint(directory), None
     for mirror in mirrors:
         checkpoint.mirror(Path(mirror))
+    config, gpu = ModelConfig.load(directory), None
+    if at.type == "cuda" or gpu_ram is not None:
+        gpu = split_gpu(checkpoint, config, at, gpu_budget(at, gpu_ram), _context(context))
     if budget is not None:
-        memory = split_memory(checkpoint, ModelConfig.load(directory), budget, _context(context), backbone)
+        memory = split_memory(checkpoint, config, budget, _context(context), backbone, gpu is not None)
     cache = memory.cache if memory and memory.streamed else None
     transformer = load_transformer(
-        directory, int4_mode=int4, expert_cache=cache, backbone=backbone, checkpoint=checkpoint
+        directory,
+        int4_mode=int4,
+        expert_cache=cache,
+        backbone=backbone,
+        checkpoint=checkpoint,
+        placement=Placement(at, gpu.slots) if gpu else None,
     )
     tokenizer = Tokenizer.load(directory) if (directory / RANKS_FILE).exists() else None
     options: dict[str, Any] = {"vocab_size": tokenizer.n_vocab if tokenizer else None}
-    if memory:
-        options["prefix_cache"] = prefix_cache(memory)
-    if memory and transformer.memory is None:
-        options["context_tokens"] = memory.context_tokens
+    talks = gpu or memory  # where conversations lie
+    if talks:
+        options["prefix_cache"] = prefix_cache(talks.context)
+    if talks and transformer.memory is None:
+        options["context_tokens"] = talks.context_tokens
     if cache is not None:
         options["prefill_chunk"] = STREAMED_CHUNK
     defaults, ends = read_defaults(directory)
@@ -106,6 +124,7 @@ def load(
         directory=directory,
         engine=Engine(transformer, **options),
         memory=memory,
+        gpu=gpu,
     )
 
 
@@ -128,10 +147,11 @@ class Model:
         directory: Path | None = None,
         engine: Engine | None = None,
         memory: MemorySplit | None = None,
+        gpu: GpuSplit | None = None,
     ) -> None:
-        """`memory` says how a given amount of it is split; None where none was given."""
+        """`memory` says how a given amount of it is split, and `gpu` that of a GPU; None where there is none."""
         self.transformer = transformer
-        self.memory = memory
+        self.memory, self.gpu = memory, gpu
         self.tokenizer = tokenizer
         self.config: ModelConfig = transformer.config
         self.directory = directory
@@ -158,6 +178,11 @@ class Model:
         return Senses(self.transformer, self.directory)
 
     @cached_property
+    def gpu_experts(self) -> DeviceSlots | None:
+        """What routed experts on a GPU lie in, where some do; it counts what it does."""
+        return device_slots(self.transformer)
+
+    @cached_property
     def identity(self) -> str:
         """Names the weights; empty for a model that did not come from a directory."""
         return identity_of(self.directory) if self.directory else ""
@@ -175,6 +200,29 @@ class Model:
             raise ContextError(f"{len(plain)} tokens do not fit this model's context of {self.context_length}")
         logits_TV = self.engine.runner.extend(plain, self.engine.runner.new_state(), last_only=False)
         return logits_TV.clone()  # an ordinary tensor, which the caller may change
+
+    def embed(self, texts: str | Sequence[str | Sequence[int]], **options: Any) -> np.ndarray:
+        """float32 [N, D], a vector of length 1 for each text or list of token ids; takes the options of
+        `embed_stream`. One text gives [1, D]."""
+        with self.embed_stream(texts, **options) as stream:
+            for _ in stream:
+                pass
+            return stream.reply.vectors_ND
+
+    def embed_stream(
+        self,
+        texts: str | Sequence[str | Sequence[int]],
+        *,
+        dimensions: int | None = None,
+        on_prefill: OnPrefill | None = None,
+    ) -> EmbeddingStream:
+        """Texts as vectors, one after the other: the mean of the last hidden states, normed. The same text gives the
+        same bits, whatever comes with it. `dimensions` cuts vectors to so many numbers and norms them again;
+        `on_prefill(done, total)` hears of tokens after each text."""
+        width = self.config.hidden_size
+        if dimensions is not None and (type(dimensions) is not int or not 1 <= dimensions <= width):
+            raise RequestError(f"dimensions must be an integer from 1 to {width}, got {show_value(dimensions)}")
+        return EmbeddingStream(self.engine, ids_of(texts, self.tokenizer), dimensions, on_prefill)
 
     def chat(self, messages: Messages, tools: Tools | None = None, **options: Any) -> ChatReply:
         """The whole reply to a conversation; takes the options of `stream`."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perilune.api.call_ids import normalised
+from perilune.api.custom import as_choice, custom_names, functions_of, with_functions
 from perilune.api.messages import as_message, refuse_unknown
 from perilune.engine.types import MAX_SEED
 from perilune.errors import RequestError
 from perilune.fields import show_value
+from perilune.text.chat import MAX_MESSAGES
+from perilune.text.checks import at_most
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply, Weighed
@@ -61,6 +64,8 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     if body.get("parallel_tool_calls") not in (None, True, False):
         raise RequestError("parallel_tool_calls must be true or false")
     options = {name: body[name] for name in (*SAMPLING, *PENALTIES, *FORM, *AS_VLLM) if body.get(name) is not None}
+    if "tool_choice" in options:
+        options["tool_choice"] = as_choice(options["tool_choice"])
     if body.get("max_completion_tokens") is not None:
         options["max_tokens"] = body["max_completion_tokens"]
     options |= _weighing(body)
@@ -70,10 +75,12 @@ def chat_options(body: Mapping[str, Any]) -> dict[str, Any]:
     messages = body.get("messages")
     if not isinstance(messages, list):
         raise RequestError("messages must be a list of messages")
+    at_most(MAX_MESSAGES, messages, "messages")
     if messages and isinstance(messages[-1], Mapping) and messages[-1].get("partial") is True:
         messages = [*messages[:-1], {name: value for name, value in messages[-1].items() if name != "partial"}]
         options["continue_final_message"] = True
-    return {"messages": normalised(messages), "tools": body.get("tools"), **options}
+    tools = functions_of(body.get("tools"), options.get("tool_choice"))
+    return {"messages": normalised(with_functions(messages)), "tools": tools, **options}
 
 
 def choices_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -160,21 +167,22 @@ def finish_of(reply: ChatReply) -> str:
     return reply.finish_reason if reply.finish_reason in ("stop", "length", "tool_calls") else "stop"
 
 
-def completion(replies: Sequence[ChatReply], model: str) -> dict[str, Any]:
+def completion(replies: Sequence[ChatReply], model: str, tools: Any = None) -> dict[str, Any]:
+    """`tools` are those of the request."""
     return {
         "id": new_id(),
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
-        "choices": [_choice(i, reply) for i, reply in enumerate(replies)],
+        "choices": [_choice(i, reply, custom_names(tools)) for i, reply in enumerate(replies)],
         "usage": usage_of(replies),
     }
 
 
-def _choice(index: int, reply: ChatReply) -> dict[str, Any]:
+def _choice(index: int, reply: ChatReply, custom: Collection[str]) -> dict[str, Any]:
     return {
         "index": index,
-        "message": as_message(reply),
+        "message": as_message(reply, custom),
         "logprobs": logprobs_json(reply.weighed),
         "finish_reason": finish_of(reply),
     }

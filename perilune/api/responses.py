@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perilune.api.call_ids import normalised
+from perilune.api.custom import arguments_of, as_choice, as_function, custom_names, input_of, is_custom
 from perilune.api.messages import content_of, joined_text, refuse_unknown
 from perilune.api.openai import thinks
 from perilune.api.streams import ChatReply
@@ -16,6 +17,8 @@ from perilune.errors import MessageError, RequestError
 from perilune.fields import show_value
 from perilune.media.parts import MediaItem, item_of
 from perilune.text.calls import ToolCall
+from perilune.text.chat import MAX_MESSAGES
+from perilune.text.checks import at_most
 
 SAMPLING = ("temperature", "top_p", "tool_choice", "parallel_tool_calls")
 # Fields that are told back, with what they are where a request leaves them out.
@@ -40,6 +43,8 @@ SILENT = (
 NOT_THERE = ("background", "conversation", "prompt", "top_logprobs", "previous_response_id")
 KNOWN = frozenset((*TOLD_BACK, *SILENT, *NOT_THERE))
 ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+CALLED = ("function", "custom")
+MOST_PAIRS, LONGEST_NAME, LONGEST_VALUE = 16, 64, 512  # of metadata
 HOSTED = ("web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation")
 TEXTS = ("input_text", "output_text", "text", "refusal")
 
@@ -55,6 +60,7 @@ def response_options(body: Mapping[str, Any]) -> dict[str, Any]:
         options["tool_choice"] = _choice(options["tool_choice"])
     if body.get("max_output_tokens") is not None:
         options["max_tokens"] = body["max_output_tokens"]
+    _check_metadata(body.get("metadata"))
     reasoning = body.get("reasoning")
     if isinstance(reasoning, Mapping) and reasoning.get("effort") is not None:
         options["thinking"] = thinks(reasoning["effort"])
@@ -62,7 +68,18 @@ def response_options(body: Mapping[str, Any]) -> dict[str, Any]:
     if written is not None:
         options["response_format"] = written
     messages = _instructions(body.get("instructions")) + _messages(body.get("input"))
-    return {"messages": normalised(messages), "tools": _tools(body.get("tools")), **options}
+    tools = _tools(body.get("tools"), options.get("tool_choice"))
+    return {"messages": normalised(messages), "tools": tools, **options}
+
+
+def _check_metadata(given: Any) -> None:
+    """It is told back and kept, in the size that OpenAI allows."""
+    pairs = {} if given is None else given
+    if not isinstance(pairs, Mapping) or not all(isinstance(value, str) for value in pairs.values()):
+        raise RequestError("metadata must be an object of texts")
+    if len(pairs) > MOST_PAIRS or any(len(k) > LONGEST_NAME or len(v) > LONGEST_VALUE for k, v in pairs.items()):
+        told = f"{MOST_PAIRS} names of up to {LONGEST_NAME} characters, with values of up to {LONGEST_VALUE}"
+        raise RequestError(f"metadata may have {told}")
 
 
 def _instructions(given: Any) -> list[dict[str, Any]]:
@@ -76,7 +93,7 @@ def _instructions(given: Any) -> list[dict[str, Any]]:
 def _choice(choice: Any) -> Any:
     if isinstance(choice, Mapping) and choice.get("type") == "function" and "name" in choice:
         return {"type": "function", "function": {"name": choice["name"]}}
-    return choice
+    return as_choice(choice)
 
 
 def _format(text: Any) -> dict[str, Any] | None:
@@ -87,9 +104,9 @@ def _format(text: Any) -> dict[str, Any] | None:
     return {"type": "json_schema", "json_schema": {"schema": asked.get("schema")}}
 
 
-def _tools(tools: Any) -> list[dict[str, Any]] | None:
-    """Functions, those of a namespace under its name. Tools that run on OpenAI's own servers are offers that nobody
-    takes up here: they are left out, and not among the tools that are told back."""
+def _tools(tools: Any, choice: Any) -> list[dict[str, Any]] | None:
+    """Functions and custom tools, those of a namespace under its name. Tools that run on OpenAI's own servers are
+    offers that nobody takes up here: they are left out, and not among the tools that are told back."""
     if tools is None:
         return None
     if not isinstance(tools, list):
@@ -98,21 +115,24 @@ def _tools(tools: Any) -> list[dict[str, Any]] | None:
     for i, tool in enumerate(tools):
         if not isinstance(tool, Mapping):
             raise MessageError(f"tools[{i}] must be an object")
-        if tool.get("type") == "function":
-            made.append(_function(tool, tool.get("name")))
+        if tool.get("type") in CALLED:
+            made.append(_function(tool, tool.get("name"), f"tools[{i}]", choice))
         elif tool.get("type") == "namespace":
             inside = tool.get("tools")
             if not isinstance(inside, list) or not all(isinstance(one, Mapping) for one in inside):
                 raise MessageError(f"tools[{i}].tools must be a list of functions")
-            made += [_function(one, f"{tool.get('name')}.{one.get('name')}") for one in inside]
+            for j, one in enumerate(inside):
+                name = f"{tool.get('name')}.{one.get('name')}"
+                made.append(_function(one, name, f"tools[{i}].tools[{j}]", choice))
         elif tool.get("type") not in HOSTED:
-            raise MessageError(
-                f"tools[{i}] is of type {show_value(tool.get('type'))}; only functions can be called here"
-            )
+            told = "only functions and custom tools can be called here"
+            raise MessageError(f"tools[{i}] is of type {show_value(tool.get('type'))}; {told}")
     return made
 
 
-def _function(tool: Mapping[str, Any], name: Any) -> dict[str, Any]:
+def _function(tool: Mapping[str, Any], name: Any, where: str, choice: Any) -> dict[str, Any]:
+    if is_custom(tool):
+        return as_function(tool, name, where, choice)
     said = {n: tool[n] for n in ("description", "parameters", "strict") if tool.get(n) is not None}
     return {"type": "function", "function": {"name": name, **said}}
 
@@ -123,6 +143,7 @@ def input_items(given: Any) -> list[Any]:
         return [{"type": "message", "role": "user", "content": given}]
     if not isinstance(given, list):
         raise MessageError("input must be a text or a list of items")
+    at_most(MAX_MESSAGES, given, "input")
     return given
 
 
@@ -134,7 +155,7 @@ def _messages(given: Any) -> list[dict[str, Any]]:
         if not isinstance(item, Mapping):
             raise MessageError(f"{where} must be an object")
         kind = item.get("type", "message")
-        if kind == "function_call_output":
+        if kind in ("function_call_output", "custom_tool_call_output"):
             told = _parts(item.get("output"), f"{where}.output")
             made.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": told})
         elif kind == "message" and item.get("role") != "assistant":
@@ -160,10 +181,12 @@ def _add_to_reply(made: list[dict[str, Any]], item: Mapping[str, Any], kind: Any
     elif kind == "message":
         message = _into(made, {} if "content" in last or "tool_calls" in last else last)
         message["content"] = _text(item.get("content"), f"{where}.content")
-    elif kind == "function_call":
+    elif kind in ("function_call", "custom_tool_call"):
         space = item.get("namespace")
         name = item.get("name") if space is None else f"{space}.{item.get('name')}"
-        function = {"name": name, "arguments": item.get("arguments")}
+        is_text = kind == "custom_tool_call"
+        arguments = arguments_of(item.get("input"), f"{where}.input") if is_text else item.get("arguments")
+        function = {"name": name, "arguments": arguments}
         call = {"id": item.get("call_id"), "type": "function", "function": function}
         _into(made, last).setdefault("tool_calls", []).append(call)
     else:
@@ -215,10 +238,12 @@ def message_item(parts: list[dict[str, Any]], item_id: str, status: str = "compl
     return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": parts}
 
 
-def call_item(
-    call: ToolCall, arguments: str, item_id: str, body: Mapping[str, Any], status: str = "completed"
-) -> dict[str, Any]:
-    told = {"type": "function_call", "call_id": call.id, "arguments": arguments, "status": status}
+def call_item(call: ToolCall, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A call of a function, or of a custom tool."""
+    is_text = call.name in custom_names(body.get("tools"))
+    item_id = new_id("ctc" if is_text else "fc")
+    told = {"type": "custom_tool_call" if is_text else "function_call", "call_id": call.id, "status": "completed"}
+    told |= {"input": input_of(call)} if is_text else {"arguments": call.arguments}
     space, _, name = call.name.partition(".")
     if any(tool.get("type") == "namespace" and tool.get("name") == space for tool in body.get("tools") or ()):
         return {"id": item_id, **told, "namespace": space, "name": name}
@@ -259,5 +284,5 @@ def response_of(reply: ChatReply, body: Mapping[str, Any], model: str) -> dict[s
     output = [reasoning_item(reply.reasoning, new_id("rs"))] if reply.reasoning else []
     if reply.content or not (reply.reasoning or reply.tool_calls):
         output.append(message_item([text_part(reply.content)], new_id("msg")))
-    output += [call_item(call, call.arguments, new_id("fc"), body) for call in reply.tool_calls]
+    output += [call_item(call, body) for call in reply.tool_calls]
     return ended(begun(body, model), reply, output)

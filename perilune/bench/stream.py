@@ -41,6 +41,8 @@ class StreamResult:
     disk_share: float
     waited_share: float  # of the time of decoding in which nothing could be computed
     peak_memory: int
+    gpu: str | None = None  # how its memory is split
+    gpu_share: float | None = None  # of the uses of experts while decoding: those that a GPU served
     joules_a_token: float | None = None  # of decoding, the whole machine's processors; None where they do not tell
     machine: dict[str, Any] = field(default_factory=describe)
 
@@ -50,6 +52,7 @@ class StreamResult:
     def to_text(self) -> str:
         return "\n".join(
             (
+                *([] if self.gpu is None else [self.gpu]),
                 self.memory,
                 f"disk: {self.disk_rate / 1e9:.2f} GB/s by reads of {READ_BYTES >> 20} MiB",
                 f"prefill of {self.prompt:,} tokens: {self.prefill_rate:.2f} tokens/s, "
@@ -57,6 +60,7 @@ class StreamResult:
                 f"decode of {self.tokens:,} tokens: {self.decode_rate:.3f} tokens/s, hits {self.hit_rate:.1%}, "
                 f"{self.bytes_a_token / 1e9:.3f} GB read a token, {self.disk_share:.0%} of the disk's bound, "
                 f"{self.waited_share:.0%} of the time waiting, {self.read_ahead_used:.0%} of what was read ahead used",
+                *([] if self.gpu_share is None else [f"experts on the GPU: {self.gpu_share:.1%} of the uses"]),
                 f"peak memory {self.peak_memory / 2**30:.2f} GiB",
                 *([] if self.joules_a_token is None else [f"{self.joules_a_token:.1f} J a token of decode"]),
             )
@@ -87,6 +91,8 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
             runner.decode([next(ids)], [state])
 
     _timed(store, write)
+    slots = model.gpu_experts
+    on_gpu = slots.stats.copy() if slots else None
     meter = EnergyMeter()
     _, seconds, written = _timed(store, write)
     joules = meter.joules(tokens)
@@ -108,6 +114,8 @@ def bench_stream(model: Model, *, prompt: int, tokens: int, ahead: bool = True) 
         disk_share=written.bytes_read / rate / seconds,
         waited_share=written.waited / seconds,
         peak_memory=peak_memory(),
+        gpu=str(model.gpu) if model.gpu else None,
+        gpu_share=slots.stats.since(on_gpu).hit_rate if slots and on_gpu else None,
         joules_a_token=joules,
     )
 

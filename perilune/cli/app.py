@@ -83,6 +83,8 @@ def chat(
     stop: opt.StopOption = None,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
+    gpu: opt.GpuOption = False,
+    gpu_ram: opt.GpuRamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     mirror: opt.MirrorOption = None,
@@ -109,7 +111,7 @@ def chat(
     if json and interactive:
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
     opt.tell_speed(opened, backbone)
     session = Session(opened, {"thinking": thinking, **sampling}, system, declared)
     with _traced(session.model, trace):
@@ -135,6 +137,8 @@ def generate(
     stop: opt.StopOption = None,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
+    gpu: opt.GpuOption = False,
+    gpu_ram: opt.GpuRamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     mirror: opt.MirrorOption = None,
@@ -154,7 +158,7 @@ def generate(
         stop=stop,
     )
     given = _parse_ids(ids) if ids is not None else _question(prompt)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
     opt.tell_speed(opened, backbone)
     if json:
         done = opened.generate(given, **sampling)

@@ -19,6 +19,8 @@ def batch(
     together: Annotated[int, typer.Option("--together", help="Conversations at a time.")] = 16,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
+    gpu: opt.GpuOption = False,
+    gpu_ram: opt.GpuRamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     mirror: opt.MirrorOption = None,
@@ -32,7 +34,7 @@ def batch(
     from perilune.cli.output import plain, print_json
 
     requests = read_lines(lines)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
     opt.tell_speed(opened, backbone)
     aside = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -48,6 +48,8 @@ def stream(
     ahead: Annotated[bool, typer.Option("--ahead/--no-ahead", help="Guess the next layer's experts.")] = True,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     mirror: opt.MirrorOption = None,
+    gpu: opt.GpuOption = False,
+    gpu_ram: opt.GpuRamOption = None,
     threads: opt.ThreadsOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
@@ -55,7 +57,7 @@ def stream(
     """Reading and writing with experts from disk, against what the disk allows."""
     from perilune.bench.stream import bench_stream
 
-    opened = opt.open_model(model, ram, threads, int4, backbone=backbone, mirrors=mirror)
+    opened = opt.open_model(model, ram, threads, int4, backbone=backbone, mirrors=mirror, gpu=gpu, gpu_ram=gpu_ram)
     _print(bench_stream(opened, prompt=prompt, tokens=tokens, ahead=ahead), json)
 
 

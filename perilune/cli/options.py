@@ -20,7 +20,16 @@ RamOption = Annotated[
     ),
 ]
 ContextOption = Annotated[
-    int | None, typer.Option("--context", help="With --ram: tokens of conversations to keep room for (8192).")
+    int | None, typer.Option("--context", help="With --ram or --gpu: tokens of conversations to keep room for (8192).")
+]
+GpuOption = Annotated[
+    bool,
+    typer.Option(
+        "--gpu", help="Keep what every token uses, and the experts that are used most, on a GPU; --ram counts the rest."
+    ),
+]
+GpuRamOption = Annotated[
+    str | None, typer.Option("--gpu-ram", help="With --gpu: memory it may take of the GPU (default: what is free).")
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: all cores).")]
 INT4_DEFAULT = "float"
@@ -68,16 +77,33 @@ def open_model(
     context: int | None = None,
     backbone: str = BACKBONE_DEFAULT,
     mirrors: list[Path] | None = None,
+    gpu: bool = False,
+    gpu_ram: str | None = None,
 ) -> Model:
     from perilune.api import load
+    from perilune.errors import RequestError
 
-    size = int(ram) if ram is not None and ram.isdecimal() else ram
+    if gpu_ram is not None and not gpu:
+        raise RequestError("--gpu-ram goes with --gpu")
     opened = load(
-        model, ram=size, threads=threads, int4=int4, context=context, backbone=backbone, mirrors=mirrors or ()
+        model,
+        ram=_size(ram),
+        threads=threads,
+        device="cuda" if gpu else "cpu",
+        int4=int4,
+        context=context,
+        backbone=backbone,
+        mirrors=mirrors or (),
+        gpu_ram=_size(gpu_ram),
     )
-    if opened.memory is not None:
-        typer.echo(str(opened.memory), err=True)
+    for split in (opened.gpu, opened.memory):
+        if split is not None:
+            typer.echo(str(split), err=True)
     return opened
+
+
+def _size(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def tell_speed(opened: Model, backbone: str) -> None:
@@ -86,6 +112,6 @@ def tell_speed(opened: Model, backbone: str) -> None:
         return
     from perilune.plan.expect import expectation
 
-    told = expectation(opened.config, opened.directory, opened.memory, backbone)
+    told = expectation(opened.config, opened.directory, opened.memory, backbone, opened.gpu)
     if told:
         typer.echo(told, err=True)

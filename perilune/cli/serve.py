@@ -44,6 +44,8 @@ def serve(
     ] = False,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
+    gpu: opt.GpuOption = False,
+    gpu_ram: opt.GpuRamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     mirror: opt.MirrorOption = None,
@@ -61,7 +63,7 @@ def serve(
     if not keys and not is_loopback(host):
         keys = (new_key(),)
         typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
     opt.tell_speed(opened, backbone)
     served = name or (Path(model).name if "/" in model else model)
     kept = Kept(state or state_folder(f"{served}-{port}"))

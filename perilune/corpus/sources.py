@@ -16,8 +16,8 @@ from perilune.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Source:
-    """One openly licensed data set. `share` is "language" (plain text) or "chat" (messages)."""
+class Licensed:
+    """What every openly licensed data set has: where its files lie, whose it is and how it may be used."""
 
     name: str
     title: str
@@ -25,14 +25,20 @@ class Source:
     attribution: str
     url: str
     files: tuple[str, ...]
-    share: str
-    reader: Callable[[Path], Iterator[Item]]
 
     def paths(self, root: Path) -> list[Path]:
         return [root / self.name / file for file in self.files]
 
     def sha256(self, root: Path) -> dict[str, str]:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.paths(root)}
+
+
+@dataclass(frozen=True)
+class Source(Licensed):
+    """A data set of text. `share` is "language" (plain text) or "chat" (messages)."""
+
+    share: str
+    reader: Callable[[Path], Iterator[Item]]
 
     def items(self, root: Path, held_out: bool = False) -> Iterator[Item]:
         """The training items, or the held-out ones."""
@@ -157,7 +163,7 @@ def data_root() -> Path:
     """The folder that holds one folder per source."""
     shared = os.environ.get("PERILUNE_SHARED")
     if not shared:
-        raise ConfigError("set PERILUNE_SHARED to the folder that holds data/ (one folder per text source)")
+        raise ConfigError("set PERILUNE_SHARED to the folder that holds data/ (one folder per source)")
     root = Path(shared) / "data"
     if not root.is_dir():
         raise ConfigError(f"PERILUNE_SHARED is {shared}, but there is no folder {root}")

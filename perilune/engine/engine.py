@@ -56,7 +56,7 @@ class Engine:
 
     def submit(self, request: Request) -> Sequence:
         """Checks a request and puts it in the queue; the sequence returned is its handle."""
-        max_length = self._check(request)
+        max_length = self.check(request)
         constraint = request.grammar.begin() if request.grammar else None
         sampler = Sampler(request.params, request.prompt_ids, constraint)
         sequence = Sequence(request, sampler, max_length, list(request.prompt_ids))
@@ -92,13 +92,14 @@ class Engine:
         if sequence.error is not None:
             raise sequence.error
 
-    def cancel(self, sequence: Sequence) -> None:
-        """Ends a request at once and frees its place. No effect on a finished one."""
+    def cancel(self, *sequences: Sequence) -> None:
+        """Ends requests at once and frees their places. No effect on finished ones."""
         with self._lock:
-            if self._stepping:  # a collected stream or a signal handler, inside a step: the state is in use
-                self._leaving.append(sequence)
-            elif not sequence.finished:
-                self._finish(sequence, "cancelled")
+            for sequence in sequences:
+                if self._stepping:  # a collected stream or a signal handler, inside a step: the state is in use
+                    self._leaving.append(sequence)
+                elif not sequence.finished:
+                    self._finish(sequence, "cancelled")
 
     def step(self) -> None:
         """One token for every running reply, then one chunk's worth of prompts."""
@@ -114,7 +115,8 @@ class Engine:
                 while self._leaving:
                     self.cancel(self._leaving.pop())
 
-    def _check(self, request: Request) -> int:
+    def check(self, request: Request) -> int:
+        """How long it may become; raises where this model cannot run it."""
         prompt, wanted = len(request.prompt_ids), request.params.max_tokens
         if max(request.prompt_ids) >= self.vocab_size:
             raise RequestError(
@@ -125,6 +127,13 @@ class Engine:
         read = request.read_tokens
         if read and self.runner.model.memory is None:
             raise RequestError("this model has no chunk memory: give it the text in the prompt")
+        if request.embeds:
+            if prompt > self.context_length:
+                raise ContextError(
+                    f"the text has {prompt} tokens, but this model's context holds {self.context_length}; "
+                    "cut it into several"
+                )
+            return prompt
         if read + prompt + (wanted or 1) > self.context_length:
             before = f"{read} tokens were read, " if read else ""
             reply = f" and max_tokens is {wanted}" if wanted else ""
@@ -137,7 +146,7 @@ class Engine:
     def _attach_state(self, sequence: Sequence) -> None:
         pages = sequence.request.pages
         prompt, salt = sequence.content(sequence.prompt_length), sequence.request.cache_salt
-        state = self.prefix_cache.take(prompt, salt) if pages is None else None
+        state = self.prefix_cache.take(prompt, salt) if sequence.keeps_state else None
         sequence.state = state or self.runner.new_state(pages)
         sequence.state.media = sequence.request.media
         sequence.live = sequence.state.live
@@ -154,7 +163,8 @@ class Engine:
         began = time.perf_counter()
         try:
             chunks = [(self._chunk_ids(s), _state(s)) for s in sequences]
-            made = self.runner.prefill_together(chunks, partial(self._report, sequences))
+            embeds = [sequence.request.embeds for sequence in sequences]
+            made = self.runner.prefill_together(chunks, partial(self._report, sequences), embeds)
         except Exception as error:
             if len(sequences) == 1:
                 self._fail(sequences[0], error)
@@ -162,8 +172,8 @@ class Engine:
             for sequence in sequences:  # run them alone to find whose fault it was
                 self._prefill(sequence)
             return
-        for sequence, logits_V in zip(sequences, made, strict=True):
-            self._prefill(sequence, logits_V)
+        for sequence, given in zip(sequences, made, strict=True):
+            self._prefill(sequence, given)
             sequence.prefill_seconds += time.perf_counter() - began
 
     def _report(self, sequences: list[Sequence], layers: int) -> None:
@@ -177,25 +187,35 @@ class Engine:
         start = _state(sequence).length
         return sequence.ids[start : start + self._chunk_of(sequence)]
 
-    def _prefill(self, sequence: Sequence, logits_V: np.ndarray | None = None) -> None:
-        """Reads the next chunk of a prompt; `logits` are given where that has been done with others."""
-        state = _state(sequence)
+    def _prefill(self, sequence: Sequence, given: np.ndarray | None = None) -> None:
+        """Reads the next chunk of a prompt; logits or hidden states are given where that was done with others."""
+        state, embeds = _state(sequence), sequence.request.embeds
         began = time.perf_counter()
         try:
-            if logits_V is None:
-                logits_V = self.runner.prefill(self._chunk_ids(sequence), state)
+            if given is None:
+                given = (self.runner.embed if embeds else self.runner.prefill)(self._chunk_ids(sequence), state)
             sequence.prefilled = state.length
-            self._keep_border(sequence, state)
-            if not sequence.reads_prompt:
-                self._accept(sequence, sequence.sampler(logits_V[: self.vocab_size]))
+            if embeds:
+                self._add(sequence, given)
+            else:
+                self._keep_border(sequence, state)
+                if not sequence.reads_prompt:
+                    self._accept(sequence, sequence.sampler(given[: self.vocab_size]))
         except Exception as error:  # a fault belongs to its request; the others go on
             self._fail(sequence, error)
         sequence.prefill_seconds += time.perf_counter() - began
 
+    def _add(self, sequence: Sequence, hidden_TD: np.ndarray) -> None:
+        """Row after row, so that the sum knows nothing of where chunks end."""
+        before = [] if sequence.sum_D is None else [sequence.sum_D[None]]
+        sequence.sum_D = np.add.reduce(np.concatenate((*before, hidden_TD)), axis=0, dtype=np.float64)
+        if not sequence.reads_prompt and not sequence.finished:
+            self._finish(sequence, "stop")
+
     def _keep_border(self, sequence: Sequence, state: SequenceState) -> None:
         """A recurrent state cannot go back to where another prompt parts ways, so whole chunks are kept on the way."""
         at_border = state.length % self.runner.prefill_chunk == 0
-        if state.is_recurrent and at_border and sequence.request.pages is None:
+        if state.is_recurrent and at_border and sequence.keeps_state:
             self.prefix_cache.put(sequence.content(state.length), state.fork(), sequence.request.cache_salt)
 
     def _decode(self, sequences: list[Sequence]) -> None:
@@ -244,7 +264,7 @@ class Engine:
         sequence.on_prefill = None  # it knows who asked, who knows this sequence: a ring would keep both
         self.scheduler.remove(sequence)
         state, sequence.state = sequence.state, None
-        if state is not None and sequence.request.pages is None:
+        if state is not None and sequence.keeps_state:
             state.media = None
             self.prefix_cache.put(sequence.content(state.length), state, sequence.request.cache_salt)
 

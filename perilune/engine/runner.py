@@ -1,6 +1,6 @@
 """Drives the network: one prompt's next chunk, or the next token of many sequences.
 
-Shapes: B sequences, T tokens of a chunk, V vocabulary.
+Shapes: B sequences, T tokens of a chunk, D hidden, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perilune.model.listen import listen, new_live
+from perilune.model.checkpoint import expert_store
+from perilune.model.listen import hear, listen, new_live
 from perilune.model.memory import StoredPages
 from perilune.model.model import Transformer
 from perilune.model.speak import reads_nothing, speak
@@ -31,6 +32,8 @@ class Runner:
         self.model = model.eval()
         self.config = model.config
         self.prefill_chunk = prefill_chunk
+        plain = self.config.memory is None and self.config.linear_attention is None
+        self._streams = plain and expert_store(model) is not None
 
     def new_state(self, pages: StoredPages | None = None) -> SequenceState:
         """The state of a sequence without tokens, on what was read before it."""
@@ -44,7 +47,7 @@ class Runner:
         step = self.model.extend if self.model.memory is None else partial(listen, self.model)
         logits_TV = step(torch.tensor(ids, dtype=torch.int64), state, last_only)
         state.advance(len(ids))
-        return logits_TV
+        return logits_TV.cpu()
 
     def chunk_size(self, start: int, end: int) -> int:
         """How many tokens the next chunk takes when `start` of `end` are done."""
@@ -52,22 +55,38 @@ class Runner:
 
     def prefill(self, ids: Seq[int], state: SequenceState) -> np.ndarray:
         """Reads one chunk into the state; the logits [V] after its last token."""
-        return self.extend(ids, state)[-1].numpy()
+        return self.extend(ids, state)[-1].cpu().numpy()
+
+    @torch.inference_mode()
+    def embed(self, ids: Seq[int], state: SequenceState) -> np.ndarray:
+        """Reads one chunk into the state; the normed hidden states [T, D] that the head would go by."""
+        if self.model.memory is None:
+            return self.prefill_together([(ids, state)], embeds=[True])[0]
+        y_TD = self.model.norm(hear(self.model, torch.tensor(ids, dtype=torch.int64), state))
+        state.advance(len(ids))
+        return y_TD.cpu().numpy()
 
     @property
     def reads_together(self) -> bool:
         """Whether prompts gain by being read at the same time: they do where their experts come from disk."""
-        return self.model.fused is not None and bool(self.model.fused.streamed)
+        return self._streams
 
+    @torch.inference_mode()
     def prefill_together(
-        self, chunks: Seq[tuple[Seq[int], SequenceState]], on_layer: Callable[[int], None] | None = None
+        self,
+        chunks: Seq[tuple[Seq[int], SequenceState]],
+        on_layer: Callable[[int], None] | None = None,
+        embeds: Seq[bool] | None = None,
     ) -> list[np.ndarray]:
-        """`prefill` of several sequences: the same logits, every expert read once. No state moves where it fails."""
+        """`prefill` of several sequences, or `embed` where `embeds` says so: the same numbers, every expert read once.
+        No state moves where it fails."""
         parts = [(torch.tensor(ids, dtype=torch.int64), state) for ids, state in chunks]
-        made = self.model.extend_together(parts, on_layer=on_layer)
+        xs = self.model.extend_together(parts, on_layer)
+        wanted = zip(xs, embeds or [False] * len(xs), strict=True)
+        made = [(self.model.norm(x) if embed else self.model.logits(x[-1:])[-1]).cpu().numpy() for x, embed in wanted]
         for ids, state in chunks:
             state.advance(len(ids))
-        return [logits_1V[-1].numpy() for logits_1V in made]
+        return made
 
     def decode(self, ids: Seq[int], states: list[SequenceState]) -> np.ndarray:
         """One token of each sequence; the logits [B, V] after it."""
@@ -79,7 +98,7 @@ class Runner:
             return np.concatenate([self._decode_one(id, state) for id, state in zip(ids, states, strict=True)])
         for state in states:
             state.advance(1)
-        return logits_BV.numpy()
+        return logits_BV.cpu().numpy()
 
     def _decode_one(self, id: int, state: SequenceState) -> np.ndarray:
         return self.decode([id], [state]) if reads_nothing(state) else self.extend([id], state).numpy()

@@ -33,6 +33,7 @@ class Sequence:
     ids: list[int]
     state: SequenceState | None = None  # held only while running
     tokens: list[Token] = field(default_factory=list)
+    sum_D: np.ndarray | None = None  # of hidden states, where the request embeds
     live: LiveState | None = None  # where the model has a chunk memory: what was chosen and pointed at
     cached: int = 0
     prefilled: int = 0  # prompt tokens in the state, the cached ones included
@@ -54,6 +55,11 @@ class Sequence:
         """What the first `length` tokens are known by: their ids, and names for media that stand there. int64"""
         ids_T, media = np.asarray(self.ids[:length], np.int64), self.request.media
         return ids_T if media is None else media.name(ids_T)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the prefix cache may serve it, and keep what it leaves."""
+        return self.request.pages is None and not self.request.embeds
 
     @property
     def reads_prompt(self) -> bool:

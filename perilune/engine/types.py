@@ -89,7 +89,7 @@ class Request:
     `pages` are what the model has read before, `read_tokens` of it, where it has a chunk memory. `media` are embeddings
     that stand in place of some of the prompt's tokens. `grammar` is what the reply is held to. What is kept of a
     request is reused by those of the same `cache_salt` only. Requests of a higher `priority`, from 0 to MAX_PRIORITY,
-    wait for those of a lower one.
+    wait for those of a lower one. `embeds`: nothing is written; what is wanted is the mean of the hidden states.
     """
 
     prompt_ids: tuple[int, ...]
@@ -101,6 +101,7 @@ class Request:
     grammar: Grammar | None = None
     cache_salt: str = ""
     priority: int = 0
+    embeds: bool = False
 
     def __post_init__(self) -> None:
         _check_int("priority", self.priority, 0, MAX_PRIORITY)

@@ -112,12 +112,16 @@ def product(mode: int, w: int, s: int, row: int, x_table: int, count: int, k: in
 def sort_pairs(ids_TK, experts: int, pair_P, start_A, active_A):
     """Sort (token, slot) pairs by expert, then token. Returns how many experts are used.
 
-    `pair_P` gets t · K + slot; the pairs of the i-th used expert `active_A[i]` begin at `start_A[i]`.
+    `pair_P` gets t · K + slot; the pairs of the i-th used expert `active_A[i]` begin at `start_A[i]`. Pairs of an
+    expert below 0 are left out.
     """
     count = np.zeros(experts + 1, np.int64)
     flat = ids_TK.reshape(-1)
+    total = 0
     for e in flat:
-        count[e + 1] += 1
+        if e >= 0:
+            count[e + 1] += 1
+            total += 1
     used = 0
     for e in range(experts):
         if count[e + 1] > 0:
@@ -125,11 +129,12 @@ def sort_pairs(ids_TK, experts: int, pair_P, start_A, active_A):
             start_A[used] = count[e]
             used += 1
         count[e + 1] += count[e]
-    start_A[used] = len(flat)
+    start_A[used] = total
     for p in range(len(flat)):
         e = flat[p]
-        pair_P[count[e]] = p
-        count[e] += 1
+        if e >= 0:
+            pair_P[count[e]] = p
+            count[e] += 1
     return used
 
 
@@ -246,8 +251,8 @@ def _checked(x_TD, ids_TK, weights_TK, table_E6, d, f, mode):
         raise ValueError(f"shapes do not fit: x {x_TD.shape}, ids {ids_TK.shape}, weights {weights_TK.shape}, D={d}")
     if table_E6.ndim != 2 or table_E6.shape[1] != 6:
         raise ValueError(f"the expert table must be [E, 6] addresses, got {table_E6.shape}")
-    if ids_TK.size and (ids_TK.min() < 0 or ids_TK.max() >= len(table_E6)):
-        raise ValueError(f"expert ids must be 0 … {len(table_E6) - 1}")
+    if ids_TK.size and (ids_TK.min() < -1 or ids_TK.max() >= len(table_E6)):
+        raise ValueError(f"expert ids must be 0 … {len(table_E6) - 1}, or -1")
     return (
         np.ascontiguousarray(x_TD, np.float32),
         np.ascontiguousarray(ids_TK, np.int64),
@@ -260,10 +265,10 @@ def expert_ffn(
     x_TD: np.ndarray, ids_TK: np.ndarray, weights_TK: np.ndarray, table_E6: np.ndarray, d: int, f: int, mode: str
 ) -> np.ndarray:
     """Weighted sum of each token's SwiGLU experts, float32 [T, D]; a table row holds the addresses of
-    (gate words, gate scales, up words, up scales, down words, down scales)."""
+    (gate words, gate scales, up words, up scales, down words, down scales). A pair of expert -1 adds nothing."""
     x_TD, ids_TK, weights_TK, table_E6 = _checked(x_TD, ids_TK, weights_TK, table_E6, d, f, mode)
     out_TD = np.zeros_like(x_TD)
-    if not ids_TK.size:
+    if not (ids_TK >= 0).any():
         return out_TD
     number, slots = MODES[mode], ids_TK.shape[1]
     pairs = np.empty(ids_TK.size, np.int64)

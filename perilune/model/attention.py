@@ -79,7 +79,7 @@ class LatentAttention(nn.Module):
         cache_SW[start:end] = self.latents(x_TD, cos, sin)
         q = self.queries(x_TD, cos, sin).transpose(0, 1)[None]
         k, v = self.expand(cache_SW[None, :end])
-        mask = None if start == 0 else torch.ones(end - start, end, dtype=torch.bool).tril(start)
+        mask = None if start == 0 else torch.ones(end - start, end, dtype=torch.bool, device=x_TD.device).tril(start)
         out = attend(q, k, v, self.config.softmax_scale, mask)
         return self.o_proj(out[0].transpose(0, 1).flatten(1))
 

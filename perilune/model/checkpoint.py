@@ -17,9 +17,11 @@ from perilune.errors import ConfigError
 from perilune.model.fused import fuse
 from perilune.model.model import Transformer
 from perilune.model.moe import Experts, Int4Experts, MoE, StoredExperts
+from perilune.model.placed import PlacedExperts, Placement, check_placeable
 from perilune.model.quantised import BACKBONES, is_quantised, quantise
 from perilune.model.streamed import StreamedExperts
 from perilune.weights import int4
+from perilune.weights.device_slots import DeviceSlots
 from perilune.weights.expert_layout import tensor_names
 from perilune.weights.experts import ExpertStore
 from perilune.weights.files import Checkpoint, open_checkpoint
@@ -48,6 +50,7 @@ def load_transformer(
     expert_cache: int | None = None,
     backbone: str = "bf16",
     checkpoint: Checkpoint | None = None,
+    placement: Placement | None = None,
 ) -> Transformer:
     """Open a model directory for inference.
 
@@ -55,7 +58,8 @@ def load_transformer(
     them exact, "unpacked" expands the weights to float32 (the definition; needs eight times the memory).
     `expert_cache` (bytes) streams INT4 experts through a cache of that size; without it they are mapped.
     `backbone` ("int8", "int4") makes what every token uses smaller in memory, at a cost in exactness.
-    `checkpoint` is that of the directory, where it has been opened already.
+    `checkpoint` is that of the directory, where it has been opened already. `placement` puts what every token uses, and
+    some routed experts, on a GPU (placed.py); the embedding stays in the files, unless it is the head as well.
     Raises ConfigError or WeightsError before any large read.
     """
     if int4_mode not in INT4_MODES:
@@ -63,6 +67,8 @@ def load_transformer(
     if backbone not in BACKBONES:
         raise ConfigError(f"backbone = {backbone!r} must be one of {', '.join(BACKBONES)}")
     config = ModelConfig.load(directory)
+    if placement is not None:
+        check_placeable(config, backbone)
     with torch.device("meta"):
         model = Transformer(config)
     checkpoint = checkpoint or open_checkpoint(directory)
@@ -75,8 +81,11 @@ def load_transformer(
         if backbone != "bf16" and is_quantised(ours, tensor.shape):
             quantise(model, ours, tensor, backbone)
             checkpoint.forget(name)
-        else:
+        elif placement is None or (ours == "embed_tokens.weight" and not config.tie_word_embeddings):
             assign(model, ours, tensor)
+        else:
+            assign(model, ours, tensor.to(placement.device))
+            checkpoint.forget(name)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
     store = None
@@ -84,13 +93,17 @@ def load_transformer(
         if config.quantization is None or int4_mode == "unpacked":
             raise ConfigError("only INT4 experts can be streamed; this model's are floats")
         store = ExpertStore(checkpoint, config, expert_cache)
-    for layer, block in enumerate(model.layers):
-        if not isinstance(block.mlp, MoE):
-            continue
+    moes = {layer: block.mlp for layer, block in enumerate(model.blocks) if isinstance(block.mlp, MoE)}
+    for layer, moe in moes.items():
         if store is not None:
-            block.mlp.experts = StreamedExperts(config, store, layer, int4_mode)
+            moe.experts = StreamedExperts(config, store, layer, int4_mode)
         else:
-            block.mlp.experts = _stored_experts(checkpoint, config, layer, int4_mode)
+            moe.experts = _stored_experts(checkpoint, config, layer, int4_mode)
+    if placement is not None:
+        model.rotary.device = placement.device
+        slots = DeviceSlots(config, placement.slots, placement.device, len(moes)) if placement.slots else None
+        for layer, moe in moes.items():
+            moe.experts = PlacedExperts(moe.experts, slots, layer)
     model.eval()
     model.fused = fuse(model)
     return model
@@ -98,8 +111,12 @@ def load_transformer(
 
 def expert_store(model: Transformer) -> ExpertStore | None:
     """What the routed experts of an opened model are streamed from; None where they are in memory."""
-    experts = (block.mlp.experts for block in model.blocks if isinstance(block.mlp, MoE))
-    return next((e.store for e in experts if isinstance(e, StreamedExperts)), None)
+    return next((module.store for module in model.modules() if isinstance(module, StreamedExperts)), None)
+
+
+def device_slots(model: Transformer) -> DeviceSlots | None:
+    """What an opened model's routed experts on a GPU lie in; None where none do."""
+    return next((module.slots for module in model.modules() if isinstance(module, PlacedExperts)), None)
 
 
 def assign(model: nn.Module, name: str, tensor: Tensor) -> None:

@@ -96,11 +96,25 @@ def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
     """float32 [..., D] times a float32, float16 or bfloat16 weight [N, D]: float32 [..., N]."""
     if weight_ND.dtype == torch.float32:
         return F.linear(x_TD, weight_ND)
-    if weight_ND.dtype == torch.bfloat16 and x_TD.device.type == "cpu" and not torch.is_grad_enabled():
-        rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
-        y_TN = linear_cpu.linear(rows_TD.numpy(), weight_ND.view(torch.uint16).numpy())
-        return torch.from_numpy(y_TN).view(*x_TD.shape[:-1], weight_ND.shape[0])
-    return F.linear(x_TD, weight_ND.float())
+    if weight_ND.dtype != torch.bfloat16 or torch.is_grad_enabled() or x_TD.device.type not in ("cpu", "cuda"):
+        return F.linear(x_TD, weight_ND.float())
+    rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
+    if x_TD.device.type == "cpu":
+        y_TN = torch.from_numpy(linear_cpu.linear(rows_TD.numpy(), weight_ND.view(torch.uint16).numpy()))
+    else:
+        y_3TN = torch.mm(bf16_parts(rows_TD).flatten(0, 1), weight_ND.T, out_dtype=torch.float32).unflatten(0, (3, -1))
+        y_TN = y_3TN[0] + (y_3TN[1] + y_3TN[2])
+    return y_TN.view(*x_TD.shape[:-1], weight_ND.shape[0])
+
+
+def bf16_parts(x_TD: Tensor) -> Tensor:
+    """Three bfloat16 tensors [3, T, D], the largest first, whose sum is `x`, all but its smallest denormals. With
+    them a GPU reads a weight once, as it lies, and makes exact products of it; one row rounded to bfloat16 would read
+    as many bytes, and those set the pace."""
+    high_TD = x_TD.bfloat16()
+    rest_TD = x_TD - high_TD
+    middle_TD = rest_TD.bfloat16()
+    return torch.stack((high_TD, middle_TD, (rest_TD - middle_TD).bfloat16()))
 
 
 def steady_sigmoid(x: Tensor) -> Tensor:

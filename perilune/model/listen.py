@@ -32,17 +32,18 @@ RUN = 64
 @torch.inference_mode()
 def listen(model: Transformer, ids_T: Tensor, state: SequenceState, last_only: bool = True) -> Tensor:
     """Logits [1 or T, V] after the next tokens of a sequence. The caller advances the state."""
-    live = state.live
-    assert live is not None, "the state of a model with a chunk memory comes from Runner.new_state"
-    state.reserve(ids_T.shape[0])
-    start, wanted = state.length, []
-    ids = ids_T.tolist()
-    for begin, end in runs(ids, live, model.config):
-        last = end == len(ids)
-        logits_RV = _run(model, ids[begin:end], state, live, start + begin, last_only, last)
-        if logits_RV is not None:
-            wanted.append(logits_RV)
+    wanted, left = [], ids_T.shape[0]
+    for x_BTD, live, read in _all_runs(model, ids_T, state):
+        left -= x_BTD.shape[1]
+        if not left or not last_only:
+            wanted.append(_predict(model, x_BTD, live, read, 1 if last_only else x_BTD.shape[1]))
     return torch.cat(wanted)
+
+
+@torch.inference_mode()
+def hear(model: Transformer, ids_T: Tensor, state: SequenceState) -> Tensor:
+    """`listen` without predicting: the hidden states [T, D] after the last layer (before the norm)."""
+    return torch.cat([x_BTD[0] for x_BTD, _, _ in _all_runs(model, ids_T, state)])
 
 
 def new_live(model: Transformer, pages: StoredPages | None = None) -> LiveState:
@@ -75,9 +76,20 @@ def runs(ids: list[int], live: LiveState, config: ModelConfig) -> Iterator[tuple
         begin = end
 
 
-def _run(
-    model: Transformer, ids: list[int], state: SequenceState, live: LiveState, start: int, last_only: bool, last: bool
-) -> Tensor | None:
+def _all_runs(
+    model: Transformer, ids_T: Tensor, state: SequenceState
+) -> Iterator[tuple[Tensor, LiveState, Read | None]]:
+    """Hidden states [1, T, D] of each run, and what it read."""
+    live = state.live
+    assert live is not None, "the state of a model with a chunk memory comes from Runner.new_state"
+    state.reserve(ids_T.shape[0])
+    ids = ids_T.tolist()
+    for begin, end in runs(ids, live, model.config):
+        x_BTD = _run(model, ids[begin:end], state, live, state.length + begin)
+        yield x_BTD, live, _read(live, end - begin)
+
+
+def _run(model: Transformer, ids: list[int], state: SequenceState, live: LiveState, start: int) -> Tensor:
     memory, config = model.memory, model.config
     assert memory is not None and config.memory is not None
     end = start + len(ids)
@@ -102,10 +114,7 @@ def _run(
         rows_CW[start:end] = block.self_attn.latents(normed, cos_TP, sin_TP)[0]
         seen_BSW = rows_CW[max(0, start + 1 - config.memory.window) : end].unsqueeze(0)
         x_BTD = block.feed_forward(x_BTD + block.self_attn.read(normed, cos_TP, sin_TP, seen_BSW, parts))
-    read = _read(live, len(ids))
-    if last_only and not last:
-        return None
-    return _predict(model, x_BTD, live, read, 1 if last_only else len(ids))
+    return x_BTD
 
 
 def _update_choice(model: Transformer, queries: Queries, live: LiveState) -> None:

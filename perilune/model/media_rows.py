@@ -45,7 +45,7 @@ class MediaRows:
         if first == last:
             return x_TD
         laid_TD = x_TD.clone()
-        laid_TD[torch.from_numpy(self.places_N[first:last] - start)] = self.rows_ND[first:last].to(x_TD.dtype)
+        laid_TD[torch.from_numpy(self.places_N[first:last] - start)] = self.rows_ND[first:last].to(x_TD)
         return laid_TD
 
     def name(self, ids_T: np.ndarray) -> np.ndarray:

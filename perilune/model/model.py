@@ -157,8 +157,13 @@ class Transformer(nn.Module):
         """The layers that ask the chunk memory."""
         return self.blocks[len(self.lower) :]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the hidden states are, and all weights but perhaps the embedding and routed experts."""
+        return self.norm.weight.device
+
     def embed(self, ids: Tensor) -> Tensor:
-        return self.embed_tokens(ids)
+        return self.embed_tokens(ids.to(self.embed_tokens.weight.device)).to(self.device)
 
     def embed_at(self, ids_T: Tensor, state: SequenceState, start: int) -> Tensor:
         """Tokens of one sequence from `start` on, with the media that stand among them."""
@@ -222,21 +227,22 @@ class Transformer(nn.Module):
     def new_state(self) -> SequenceState:
         """The state of a sequence that has no token yet."""
         states = [b.self_attn.new_state() if isinstance(b.self_attn, KimiDeltaAttention) else None for b in self.blocks]
-        return SequenceState(len(self.blocks), self.config.cache_width, deltas=states)
+        return SequenceState(len(self.blocks), self.config.cache_width, deltas=states, device=self.device)
 
+    @torch.inference_mode()
     def extend(self, ids_T: Tensor, state: SequenceState, last_only: bool = True) -> Tensor:
         """Read the next chunk of one sequence into its state; logits [1 or T, V]. The caller advances the state."""
-        return self.extend_together([(ids_T, state)], last_only)[0]
+        (x_TD,) = self.extend_together([(ids_T, state)])
+        return self.logits(x_TD[-1:] if last_only else x_TD)
 
     @torch.inference_mode()
     def extend_together(
-        self,
-        chunks: list[tuple[Tensor, SequenceState]],
-        last_only: bool = True,
-        on_layer: Callable[[int], None] | None = None,
+        self, chunks: list[tuple[Tensor, SequenceState]], on_layer: Callable[[int], None] | None = None
     ) -> list[Tensor]:
-        """`extend` of several sequences, layer by layer, with the same bits: an expert that any of their tokens needs,
-        and that perhaps lies on disk, is gone through once for all. `on_layer` is told how many layers are done."""
+        """Read the next chunks of several sequences into their states, layer by layer: an expert that any of their
+        tokens needs, and that perhaps lies on disk, is gone through once for all, and the bits are those of each
+        sequence alone. Hidden states [T, D] after the last layer (before the norm). `on_layer` is told how many layers
+        are done. The caller advances the states."""
         pieces, xs = [], []
         for ids_T, state in chunks:
             state.reserve(len(ids_T))
@@ -250,8 +256,7 @@ class Transformer(nn.Module):
             xs = block.feed_forward_together(xs)
             if on_layer is not None:
                 on_layer(i + 1)
-        whole = torch.cat(xs).split([len(ids_T) for ids_T, _ in chunks])
-        return [self.logits(x_TD[-1:] if last_only else x_TD) for x_TD in whole]
+        return list(torch.cat(xs).split([len(ids_T) for ids_T, _ in chunks]))
 
     @torch.inference_mode()
     def decode(self, ids_B: Tensor, states: list[SequenceState]) -> Tensor:
@@ -261,10 +266,11 @@ class Transformer(nn.Module):
         if self.fused is not None:
             return self.fused(ids_B, states)
         starts = [state.length for state in states]
-        cos_TP, sin_TP = self.rotary.up_to(max(starts) + 1)
+        starts_B = torch.tensor(starts).to(self.device)
+        cos_BP, sin_BP = (table_TP[starts_B] for table_TP in self.rotary.up_to(max(starts) + 1))
         x_BD = self.embed(ids_B)
         for i, block in enumerate(self.blocks):
-            x_BD = block.decode(x_BD, cos_TP[starts], sin_TP[starts], states, i)
+            x_BD = block.decode(x_BD, cos_BP, sin_BP, states, i)
         return self.logits(x_BD)
 
     def init_weights(self, seed: int) -> None:

@@ -7,7 +7,7 @@ Source: DeepSeek-V3 (arXiv 2412.19437), section 2.1.2; published topk_method `no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,8 @@ from perilune.model.layers import SwiGLU, linear
 
 @dataclass(frozen=True)
 class Routing:
-    """What the router decided: experts and weights [T, K] and, for balancing, every score [T, E]."""
+    """What the router decided: experts and weights [T, K] and, for balancing, every score [T, E]. Experts are also told
+    -1, of a pair that is computed elsewhere."""
 
     ids_TK: Tensor
     weights_TK: Tensor
@@ -102,6 +103,13 @@ class Int4Experts(nn.Module):
         super().__init__()
         self.config, self.table_E6, self.owner, self.mode = config, table_E6, owner, mode
 
+    def lend(self, expert: int) -> Sequence[int] | None:
+        """Addresses of an expert's tensors, which stay until it is `returned`; None where it is not in memory."""
+        return self.table_E6[expert].tolist()
+
+    def returned(self, expert: int) -> None:
+        """What was lent has been copied elsewhere, and is needed less here."""
+
     def forward(self, x_TD: Tensor, routing: Routing) -> Tensor:
         out_TD = int4_cpu.expert_ffn(
             x_TD.detach().contiguous().numpy(),
@@ -118,7 +126,7 @@ class Int4Experts(nn.Module):
 def looped_experts(x_TD: Tensor, routing: Routing, expert: Callable[[int, Tensor], Tensor]) -> Tensor:
     """The definition: every chosen expert runs on its rows and adds its weighted result."""
     out_TD = torch.zeros_like(x_TD)
-    for e in routing.ids_TK.unique().tolist():
+    for e in routing.ids_TK[routing.ids_TK >= 0].unique().tolist():
         token_R, slot_R = torch.where(routing.ids_TK == e)
         y_RD = expert(e, x_TD[token_R]) * routing.weights_TK[token_R, slot_R, None]
         out_TD = out_TD.index_add(0, token_R, y_RD)

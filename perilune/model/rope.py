@@ -43,6 +43,7 @@ class RotaryTable:
 
     def __init__(self, rope: RopeConfig, rope_dim: int):
         self.rope, self.rope_dim = rope, rope_dim
+        self.device = torch.device("cpu")  # where the tables are needed; they are computed on the CPU alike
         self._cos_TP: Tensor | None = None
         self._sin_TP: Tensor | None = None
 
@@ -53,8 +54,8 @@ class RotaryTable:
             size = max(256, 2 * have, length)
             frequencies_P = inverse_frequencies(self.rope, self.rope_dim)
             angle_TP = torch.arange(size, dtype=torch.float32)[:, None] * frequencies_P
-            self._cos_TP = angle_TP.cos() * self.rope.attention_factor
-            self._sin_TP = angle_TP.sin() * self.rope.attention_factor
+            self._cos_TP = (angle_TP.cos() * self.rope.attention_factor).to(self.device)
+            self._sin_TP = (angle_TP.sin() * self.rope.attention_factor).to(self.device)
         return self._cos_TP, self._sin_TP
 
 

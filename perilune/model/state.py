@@ -26,13 +26,15 @@ class SequenceState:
         width: int,
         block_rows: int = BLOCK_ROWS,
         deltas: Seq[DeltaState | None] | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if num_layers < 1 or width < 1 or block_rows < 1:
             raise ValueError(f"a state needs positive sizes, got {num_layers=} {width=} {block_rows=}")
         self.width = width
         self.block_rows = block_rows
+        self.device = device  # of the rows
         self.length = 0
-        self.latents: list[torch.Tensor] = [torch.empty(0, width) for _ in range(num_layers)]
+        self.latents: list[torch.Tensor] = [torch.empty(0, width, device=device) for _ in range(num_layers)]
         self.deltas: list[DeltaState | None] = list(deltas) if deltas is not None else [None] * num_layers
         self.live: LiveState | None = None  # where the model has a chunk memory
         self.media: MediaRows | None = None  # of the prompt that is being read; not a part of what is kept
@@ -84,7 +86,7 @@ class SequenceState:
         if self.is_recurrent and length < self.length:
             raise ValueError(f"a recurrent state holds {self.length} tokens as a whole, not the first {length}")
         deltas = [None if delta is None else delta.clone() for delta in self.deltas]
-        twin = SequenceState(len(self.latents), self.width, self.block_rows, deltas)
+        twin = SequenceState(len(self.latents), self.width, self.block_rows, deltas, self.device)
         twin.live = self.live.clone() if self.live else None
         twin.reserve(length)
         for source_CW, target_CW in zip(self.latents, twin.latents, strict=True):
@@ -105,6 +107,6 @@ class SequenceState:
                 continue  # a recurrent layer keeps no rows
             # An inference tensor could not be written outside inference mode, and a state outlives one call.
             with torch.inference_mode(False):
-                new_CW = torch.empty(capacity, self.width)
+                new_CW = torch.empty(capacity, self.width, device=self.device)
             new_CW[: self.length].copy_(old_CW[: self.length])
             self.latents[layer] = new_CW

@@ -9,7 +9,7 @@ Legend: T tokens, D hidden, E experts, K chosen ones a token, P = T * K pairs, R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -49,9 +49,9 @@ class StreamedExperts(Int4Experts):
         x = x_TD.detach().contiguous().numpy()
         ids_P, weights_P = routing.ids_TK.numpy().reshape(-1), routing.weights_TK.detach().numpy().reshape(-1)
         out_TD = np.zeros_like(x)
-        if not ids_P.size:
+        pairs_P = np.argsort(ids_P, kind="stable")[np.count_nonzero(ids_P < 0) :]
+        if not pairs_P.size:
             return torch.from_numpy(out_TD)
-        pairs_P = np.argsort(ids_P, kind="stable")
         experts_G, starts_G = np.unique(ids_P[pairs_P], return_index=True)
         pairs_of = dict(zip(experts_G.tolist(), np.split(pairs_P, starts_G[1:]), strict=True))
         slots = routing.ids_TK.shape[1]
@@ -73,6 +73,12 @@ class StreamedExperts(Int4Experts):
         finally:
             wanted.done()
         return torch.from_numpy(out_TD)
+
+    def lend(self, expert: int) -> Sequence[int] | None:
+        return self.store.pin((self.layer, expert))
+
+    def returned(self, expert: int) -> None:
+        self.store.unpin((self.layer, expert))
 
     @contextmanager
     def arriving(self, experts: list[int], meanwhile: Callable[[], None]) -> Iterator[Iterator[list[int]]]:

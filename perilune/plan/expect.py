@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from perilune.api.budget import MemorySplit
+from perilune.api.gpu import MARGIN_BYTES, GpuSplit
 from perilune.config import ModelConfig
-from perilune.plan.machine import measure_machine
+from perilune.plan.machine import gpu_rate, measure_machine
 from perilune.plan.needs import needs_of
 from perilune.plan.predict import predict
 from perilune.weights.disk_rate import large_shard
 
 
-def expectation(config: ModelConfig, directory: Path, memory: MemorySplit, backbone: str) -> str | None:
+def expectation(
+    config: ModelConfig, directory: Path, memory: MemorySplit, backbone: str, gpu: GpuSplit | None = None
+) -> str | None:
     """None for a model too small to measure the disk with: it would be read from the page cache anyway."""
     if not memory.streamed or large_shard(directory) is None:
         return None
     machine = measure_machine(directory, ram=memory.budget, repeats=1)
+    if gpu is not None:
+        machine = replace(machine, gpu_ram=gpu.budget + MARGIN_BYTES, gpu_rate=gpu_rate(gpu.device))
     found = predict(needs_of(config, backbone), machine)
     return (
         f"to expect: about {_rate(found.decode_rate)} tokens/s once the cache is warm, bound by {found.bound} (disk "

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from perilune.api.free_memory import available_memory
 from perilune.kernels import int4_cpu, linear_cpu
+from perilune.model.layers import linear
 from perilune.weights.disk_rate import expert_rate
 
 REPEATS = 5
@@ -68,6 +70,14 @@ def _dense_rates(repeats: int) -> tuple[float, float]:
     few = w_ND[: DENSE_ROWS // 8]
     many = _seconds(lambda: linear_cpu.linear(x_TD, few), repeats)
     return w_ND.nbytes / one, few.size * MANY / many
+
+
+def gpu_rate(device: torch.device) -> float:
+    """Bytes of a bfloat16 matrix that a GPU multiplies in a second, with one row."""
+    w_ND = torch.full((DENSE_ROWS, WIDTH), 1.0, dtype=torch.bfloat16, device=device)
+    x_TD = torch.ones(1, WIDTH, device=device)
+    with torch.inference_mode():
+        return w_ND.nbytes / _seconds(lambda: linear(x_TD, w_ND).sum().item(), REPEATS)
 
 
 def _expert_rates(repeats: int) -> tuple[float, float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from perilune.api.budget import CONTEXT_TOKENS, context_bytes, work_bytes
+from perilune.api.budget import context_bytes, context_tokens, work_bytes
+from perilune.api.gpu import CONTEXTS, beside_bytes
 from perilune.config import ModelConfig
 from perilune.model.quantised import is_quantised, quantised_bytes
 from perilune.weights.names import expected_tensors, our_name
@@ -26,7 +27,9 @@ class Needs:
     experts: int  # of a layer
     per_token: int
     moe_layers: int
-    beside: int  # memory for the work and for conversations
+    work: int  # memory beside the weights
+    context: int  # memory for conversations
+    gpu_beside: tuple[int, ...]  # both, on a GPU that holds the backbone, for fewer and fewer tokens
     kept_as: str = "bf16"  # the backbone
 
     @property
@@ -78,7 +81,9 @@ def needs_of(config: ModelConfig, kept_as: str = "bf16") -> Needs:
         experts=experts,
         per_token=config.num_experts_per_tok if moe_layers else 0,
         moe_layers=moe_layers,
-        beside=work_bytes(config) + context_bytes(config, min(CONTEXT_TOKENS, config.max_position_embeddings)),
+        work=work_bytes(config),
+        context=context_bytes(config, context_tokens(config, None)),
+        gpu_beside=tuple(beside_bytes(config, context_tokens(config, tokens)) for tokens in CONTEXTS),
         kept_as=kept_as,
     )
 

@@ -2,7 +2,8 @@
 
 Decoding one token reads the backbone, and for every layer the experts it chose: from memory those that the cache
 holds, from disk the others. Gate and up of experts that have arrived are computed while others are read; what every
-token uses, and down, of which an expert is a third, come before and after.
+token uses, and down, of which an expert is a third, come before and after. A GPU that has room for the whole BF16
+backbone holds it, with conversations and, in what is left, experts; it multiplies those beside the processor.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from perilune.api.budget import STREAMED_CHUNK
+from perilune.api.gpu import MARGIN_BYTES
 from perilune.plan.machine import COMMON_GPU_RATE, Machine
 from perilune.plan.needs import Needs
 
@@ -19,6 +21,9 @@ from perilune.plan.needs import Needs
 # models with 256 to 896 experts a layer. A trace of one's own is better (perilune bench cache).
 HIT_CURVE = ((0.0, 0.0), (0.01, 0.035), (0.05, 0.3), (0.1, 0.5), (0.17, 0.65), (0.27, 0.75), (0.55, 0.9), (0.8, 0.98))
 DOWN_SHARE = 1 / 3
+# Bytes that pass a GPU's memory for each byte of an expert that it multiplies, counted, not measured: words are read,
+# then indices, BF16 and float32 numbers are written and read in turn (weights/int4.py).
+GPU_PASSES = 29
 FIRST_PROMPT = 1000
 
 
@@ -35,7 +40,8 @@ class Prediction:
     bytes_read: float  # from disk, for one token
     disk_seconds: float
     backbone_seconds: float
-    expert_seconds: float
+    expert_seconds: float  # on the processor, or on the GPU where that takes longer
+    on_gpu: bool  # the backbone
     prefill_rate: float
     first_token: float
 
@@ -68,19 +74,25 @@ def predict(
     needs: Needs, machine: Machine, *, even: bool = False, curve: Sequence[tuple[float, float]] = HIT_CURVE
 ) -> Prediction:
     """`even`: experts are chosen evenly, as a model of random weights does; then a cache serves what it holds."""
-    on_gpu = min(needs.backbone, machine.gpu_ram)
-    fixed = needs.backbone - on_gpu + needs.embedding // 8 + needs.beside
-    room = machine.ram - fixed + max(0, machine.gpu_ram - needs.backbone)
+    gpu_room = _gpu_room(needs, machine)
+    on_gpu = gpu_room is not None
+    fixed = needs.embedding // 8 + needs.work + (0 if on_gpu else needs.backbone + needs.context)
+    room, held = machine.ram - fixed, gpu_room or 0
     least = needs.expert * needs.per_token
-    share = min(1.0, max(0, room) / needs.all_experts) if needs.all_experts else 1.0
-    hits = share if even else hit_rate(share, curve)
+
+    def served(size: int) -> float:
+        """The share of uses that so many bytes of experts serve."""
+        return _share(needs, size) if even else hit_rate(_share(needs, size), curve)
+
+    share, hits = _share(needs, room + held), served(room + held)
     read = needs.experts_a_token * (1 - hits)
-    backbone = (needs.backbone - on_gpu) / machine.memory_rate
-    if on_gpu:
-        backbone += on_gpu / machine.gpu_rate
+    experts = needs.experts_a_token * (1 - served(held) if held else 1) / machine.expert_rate
+    if held:
+        experts = max(experts, needs.experts_a_token * served(held) * GPU_PASSES / machine.gpu_rate)
     chunk = STREAMED_CHUNK
     distinct = needs.distinct(chunk) * needs.moe_layers * needs.expert
-    sums = needs.backbone_sums / machine.dense_sums
+    # What a GPU does of a prompt is little beside the experts of the processor.
+    sums = 0 if on_gpu else needs.backbone_sums / machine.dense_sums
     sums += needs.per_token * needs.moe_layers * needs.expert_sums / machine.expert_sums
     # A long chunk passes every layer while the next experts are read.
     prefill = chunk / max(chunk * sums, distinct * (1 - share) / machine.reading)
@@ -95,11 +107,24 @@ def predict(
         hit_rate=hits,
         bytes_read=read,
         disk_seconds=read / machine.reading,
-        backbone_seconds=backbone,
-        expert_seconds=needs.experts_a_token / machine.expert_rate,
+        backbone_seconds=needs.backbone / (machine.gpu_rate if on_gpu else machine.memory_rate),
+        expert_seconds=experts,
+        on_gpu=on_gpu,
         prefill_rate=prefill,
         first_token=max(first * sums, first_bytes / machine.reading),
     )
+
+
+def _share(needs: Needs, size: int) -> float:
+    """Of all experts, those that so many bytes hold."""
+    return min(1.0, max(0, size) / needs.all_experts) if needs.all_experts else 1.0
+
+
+def _gpu_room(needs: Needs, machine: Machine) -> int | None:
+    """Bytes of a GPU that are left for experts; None where it cannot hold the backbone, as published, at all."""
+    usable = machine.gpu_ram - MARGIN_BYTES - needs.backbone
+    fitting = [usable - beside for beside in needs.gpu_beside if usable >= beside]
+    return fitting[0] if fitting and needs.kept_as == "bf16" else None
 
 
 def best(kinds: Sequence[Needs], machine: Machine, *, even: bool = False) -> tuple[Needs, Prediction]:

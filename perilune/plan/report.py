@@ -50,6 +50,7 @@ class Plan:
                     if p.kept_as != "bf16"
                     else []
                 ),
+                *([f"the GPU: {_on_gpu(p)}"] if m.gpu_ram else []),
                 f"decode: {p.decode_rate:.2f} tokens/s, bound by {p.bound}: {_gb(p.bytes_read)} from disk "
                 f"({p.disk_seconds:.2f} s), every-token weights {p.backbone_seconds:.2f} s, experts "
                 f"{p.expert_seconds:.2f} s",
@@ -76,6 +77,12 @@ def make_plan(model: str, kinds: Sequence[Needs], machine: Machine, others: list
     needs, here = best(kinds, machine, even=even)
     what, gain = advice(needs, machine)
     return Plan(model, needs, machine, here, what, gain, [best(kinds, other)[1] for other in others])
+
+
+def _on_gpu(p: Prediction) -> str:
+    if p.on_gpu:
+        return "what every token uses lies there, with conversations and experts in what is left: --gpu"
+    return "not used, since what every token uses does not fit there as published"
 
 
 def _row(p: Prediction) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from perilune.api.streams import ChatReply
 from perilune.errors import RequestError
 from perilune.server.gate import GateOf
 from perilune.server.guard import no_such_model, read_json
-from perilune.server.running import Desk, Opened, Reading, Running
+from perilune.server.running import Desk, Ended, Opened, Reading, Running
 from perilune.text.reply import Delta
 
 PING_SECONDS = 5.0  # a sign of life at least so often, so that nobody in between hangs up while a prompt is read
@@ -68,21 +68,7 @@ class Answers:
         running = self.desk.take(self.model.stream, options, owner)
         if body.get("stream"):
             return await self._streamed(running, told.events(body, self.name))
-        return JSONResponse(told.whole(await self._whole(running, request), body, self.name))
-
-    async def _whole(self, running: Running, request: Request) -> list[ChatReply]:
-        """The replies; a client that hangs up ends them."""
-        looking = asyncio.create_task(_gone(request))
-        reading = asyncio.create_task(_all(running))
-        try:
-            await asyncio.wait((looking, reading), return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                raise asyncio.CancelledError("the client has left")
-            return reading.result()
-        finally:
-            looking.cancel()
-            reading.cancel()
-            running.leave()
+        return JSONResponse(told.whole(await whole(running, request), body, self.name))
 
     async def _streamed(self, running: Running, events: Events) -> Response:
         """Refusals come before the first byte, with a status of their own."""
@@ -99,13 +85,28 @@ class Answers:
         return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
 
+async def whole(running: Running, request: Request) -> list[Any]:
+    """The replies, each whole; a client that hangs up ends them."""
+    looking = asyncio.create_task(_gone(request))
+    reading = asyncio.create_task(_all(running))
+    try:
+        await asyncio.wait((looking, reading), return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            raise asyncio.CancelledError("the client has left")
+        return reading.result()
+    finally:
+        looking.cancel()
+        reading.cancel()
+        running.leave()
+
+
 async def _gone(request: Request) -> None:
     while not await request.is_disconnected():
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _all(running: Running) -> list[ChatReply]:
-    replies = {index: piece async for index, piece in running if isinstance(piece, ChatReply)}
+async def _all(running: Running) -> list[Ended]:
+    replies = {index: piece async for index, piece in running if isinstance(piece, Ended)}
     return [replies[index] for index in range(running.count)]
 
 

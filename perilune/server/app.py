@@ -26,6 +26,7 @@ from perilune.media.fetch import Remote
 from perilune.server.answers import Answers, Told
 from perilune.server.batches import Batches
 from perilune.server.chat import CHAT
+from perilune.server.embeddings import Embeddings
 from perilune.server.files import Files
 from perilune.server.gate import gates
 from perilune.server.guard import Guard, TooLarge, error_body, no_such_model, read_json
@@ -100,6 +101,7 @@ def make_app(
         Route("/v1/chat/completions", answers(lambda request: chat), methods=["POST"]),
         Route("/v1/responses", answers(stored.told if stored else lambda request: RESPONSES), methods=["POST"]),
         Route("/v1/messages", answers(lambda request: MESSAGES), methods=["POST"]),
+        Route("/v1/embeddings", Embeddings(model, name, desk).__call__, methods=["POST"]),
         Route("/v1/messages/count_tokens", count, methods=["POST"]),
         Route("/v1/tokenizers/estimate-token-count", estimate, methods=["POST"]),
     ]
@@ -190,8 +192,16 @@ def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
 
 def serve(app: Starlette, host: str, port: int, on_ready: Callable[[int], None] = lambda port: None) -> None:
     """Runs until SIGINT or SIGTERM; running replies then have LAST_SECONDS to end. `on_ready` hears of the port."""
+    # h11 bounds what it holds of a request's head; another parser that happens to be installed may not.
     config = uvicorn.Config(
-        app, host, port, log_level="warning", timeout_graceful_shutdown=LAST_SECONDS, server_header=False
+        app,
+        host,
+        port,
+        http="h11",
+        ws="none",
+        log_level="warning",
+        timeout_graceful_shutdown=LAST_SECONDS,
+        server_header=False,
     )
 
     class Server(uvicorn.Server):

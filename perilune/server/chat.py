@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from perilune.api.custom import custom_names
 from perilune.api.messages import call_json
 from perilune.api.openai import choices_of, completion, finish_of, logprobs_json, new_id, usage_of
 from perilune.api.streams import ChatReply, Said, Weighed
@@ -23,6 +24,7 @@ class ChatEvents:
         self.with_usage = isinstance(wanted, Mapping) and wanted.get("include_usage") is True
         self.with_logprobs = body.get("logprobs") is True
         self.count = 1 if body.get("n") is None else body["n"]
+        self.custom = custom_names(body.get("tools"))
         self.calls = [0] * self.count
         self.head = {"id": new_id(), "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
 
@@ -32,7 +34,8 @@ class ChatEvents:
     def delta(self, piece: Delta, index: int) -> bytes:
         if piece.call is not None:
             self.calls[index] += 1
-            return self._chunk(index, {"tool_calls": [{"index": self.calls[index] - 1, **call_json(piece.call)}]})
+            call = {"index": self.calls[index] - 1, **call_json(piece.call, self.custom)}
+            return self._chunk(index, {"tool_calls": [call]})
         if isinstance(piece, Said):
             return self._chunk(index, {"content": piece.text}, weighed=piece.weighed if self.with_logprobs else None)
         return self._chunk(index, {"reasoning_content": piece.text})
@@ -57,4 +60,4 @@ class ChatEvents:
         return event({**self.head, "choices": [choice]})
 
 
-CHAT = Told(choices_of, lambda replies, body, model: completion(replies, model), ChatEvents)
+CHAT = Told(choices_of, lambda replies, body, model: completion(replies, model, body.get("tools")), ChatEvents)

@@ -20,6 +20,8 @@ from perilune.fields import finite
 from perilune.server.kept import owner_of
 
 MOST_BODY_BYTES = 64 << 20
+MOST_HEADERS, MOST_HEADER_BYTES = 128, 32 << 10
+LONGEST_TARGET = 8 << 10  # bytes of a path and its query
 OPEN_PATHS = ("/health", "/ready")  # say nothing about anybody
 SHORTEST_KEY, LONGEST_KEY = 8, 512
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # one half of a pair; alone it is no text
@@ -104,6 +106,8 @@ class Guard:
         await (refused(scope, receive, watched) if refused else self.app(scope, receive, watched))
 
     def _refusal(self, request: Request, known: bool) -> JSONResponse | None:
+        if too_long := _too_long(request.scope):
+            return too_long
         host = request.headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if not self._keys and not is_loopback(name):
@@ -126,6 +130,19 @@ class Guard:
         # Every key is compared, so that the time taken tells nothing.
         same = [one for one in self._keys if hmac.compare_digest(key.encode(), one)]
         return same[0] if same else None
+
+
+def _too_long(scope: Scope) -> JSONResponse | None:
+    """The refusal of a request whose head is larger than any that means well."""
+    headers, target = scope["headers"], len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    if target > LONGEST_TARGET:
+        told = f"the path and its query have {target} bytes; at most {LONGEST_TARGET} are read"
+        return JSONResponse(error_body(told, "invalid_request_error"), 414)
+    size = sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > MOST_HEADERS or size > MOST_HEADER_BYTES:
+        told = f"{len(headers)} headers of {size} bytes; at most {MOST_HEADERS} of {MOST_HEADER_BYTES} are read"
+        return JSONResponse(error_body(told, "invalid_request_error"), 431)
+    return None
 
 
 async def read_json(request: Request, most: int = MOST_BODY_BYTES) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from perilune.api.embeddings import Embedded
 from perilune.api.energy import EnergyMeter
 from perilune.api.model import Model
 from perilune.api.streams import ChatReply
@@ -26,6 +27,7 @@ class Metrics:
         self._prompt = Counter("perilune:prompt_tokens", "Tokens of prompts.", **given)
         self._cached = Counter("perilune:prompt_tokens_cached", "Those of them that were not computed again.", **given)
         self._written = Counter("perilune:generation_tokens", "Tokens of replies.", **given)
+        self._embedded = Counter("perilune:embedded_texts", "Texts that were made vectors of.", **given)
         self._ended = Counter("perilune:request_success", "Replies by why they ended.", ["finished_reason"], **given)
         self._refused = Counter("perilune:request_refused", "Answers that were errors, by status.", ["status"], **given)
         self._first = Histogram(
@@ -38,14 +40,16 @@ class Metrics:
             **given,
         )
 
-    def told(self, reply: ChatReply, first: float | None, seconds: float) -> None:
-        """A reply that has ended, after so many seconds; `first` until its first piece."""
+    def told(self, reply: ChatReply | Embedded, first: float | None, seconds: float) -> None:
+        """A reply that has ended, or texts that are embedded, after so many seconds; `first` until its first piece."""
         self._prompt.inc(reply.usage.prompt_tokens)
         self._cached.inc(reply.usage.cached_tokens)
         self._written.inc(reply.usage.completion_tokens)
         self._ended.labels(reply.finish_reason).inc()
         self._whole.observe(seconds)
-        if first is not None:
+        if isinstance(reply, Embedded):
+            self._embedded.inc(len(reply.vectors_ND))
+        elif first is not None:
             self._first.observe(first)
 
     def refused(self, status: int) -> None:

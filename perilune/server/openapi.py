@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import perilune
+from perilune.api.embeddings import FORMATS, MOST_TEXTS
 from perilune.api.openai import MOST_CHOICES
+from perilune.api.responses import LONGEST_NAME, LONGEST_VALUE, MOST_PAIRS
 from perilune.engine.types import (
     MAX_BIAS,
     MAX_NEW_TOKENS,
@@ -42,6 +44,12 @@ OBJECTS: Schema = {"type": "array", "items": {"type": "object"}}
 STOP_STRING: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARACTERS}
 STOPS: Schema = {"type": "array", "items": STOP_STRING, "maxItems": MAX_STOP_STRINGS}
 BIASES: Schema = {"type": ["object", "null"], "additionalProperties": _number(-MAX_BIAS, MAX_BIAS)}
+METADATA: Schema = {
+    "type": ["object", "null"],
+    "maxProperties": MOST_PAIRS,
+    "propertyNames": {"maxLength": LONGEST_NAME},
+    "additionalProperties": {"type": "string", "maxLength": LONGEST_VALUE},
+}
 IGNORED = ("user", "metadata", "store", "service_tier", "prompt_cache_key", "safety_identifier", "stream_options")
 
 CHAT_FIELDS: dict[str, Schema] = {
@@ -94,6 +102,7 @@ MESSAGE_FIELDS: dict[str, Schema] = {
 RESPONSE_FIELDS: dict[str, Schema] = {
     **dict.fromkeys((*IGNORED, "include", "client_metadata", "max_tool_calls", "prompt_cache_retention"), ANY),
     **{name: {"type": "null"} for name in ("background", "conversation", "prompt", "top_logprobs")},
+    "metadata": METADATA,
     "model": TEXT,
     "input": {"type": ["string", "array"]},
     "instructions": {"type": ["string", "null"]},
@@ -109,6 +118,21 @@ RESPONSE_FIELDS: dict[str, Schema] = {
     "tool_choice": {"type": ["string", "object", "null"]},
     "parallel_tool_calls": BOOLEAN,
     "truncation": ANY,
+}
+SOME_TEXT: Schema = {"type": "string", "minLength": 1}
+IDS: Schema = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}
+INPUT: Schema = {
+    "anyOf": [
+        *(SOME_TEXT, IDS),
+        *({"type": "array", "minItems": 1, "maxItems": MOST_TEXTS, "items": one} for one in (SOME_TEXT, IDS)),
+    ]
+}
+EMBEDDING_FIELDS: dict[str, Schema] = {
+    "user": ANY,
+    "model": TEXT,
+    "input": INPUT,
+    "encoding_format": {"enum": [*FORMATS, None]},
+    "dimensions": {"type": ["integer", "null"], "minimum": 1},
 }
 BATCH_FIELDS: dict[str, Schema] = {
     "input_file_id": TEXT,
@@ -157,6 +181,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "/v1/tokenizers/estimate-token-count": {"post": _does("How many tokens a conversation has.", **CHAT)},
     "/v1/messages": {"post": _does("The same in Anthropic's words.", **_body(MESSAGE_FIELDS, "messages"))},
     "/v1/messages/count_tokens": {"post": _does("How many tokens it has.", **_body(MESSAGE_FIELDS, "messages"))},
+    "/v1/embeddings": {"post": _does("Texts as vectors.", **_body(EMBEDDING_FIELDS, "input"))},
     "/v1/responses": {"post": _does("A response to items.", **_body(RESPONSE_FIELDS, "input"))},
     "/v1/responses/{name}": {"get": _named("A response that is kept."), "delete": _named("Forgets it.")},
     "/v1/responses/{name}/input_items": {"get": _named("What its request said.")},

@@ -91,12 +91,15 @@ class ResponseEvents:
         return told + self._ends(message_item([text_part(self.text)], self.item_id))
 
     def _call(self, call: ToolCall) -> bytes:
-        at = {"item_id": new_id("fc"), "output_index": len(self.output)}
-        item = call_item(call, call.arguments, at["item_id"], self.body)
-        empty = call_item(call, "", at["item_id"], self.body, "in_progress")
+        item = call_item(call, self.body)
+        is_text = item["type"] == "custom_tool_call"
+        field, kind = ("input", "custom_tool_call_input") if is_text else ("arguments", "function_call_arguments")
+        at = {"item_id": item["id"], "output_index": len(self.output)}
+        empty = {**item, field: "", "status": "in_progress"}
+        whole = {field: item[field]} if is_text else {field: item[field], "name": item["name"]}
         told = self._event("response.output_item.added", output_index=len(self.output), item=empty)
-        told += self._event("response.function_call_arguments.delta", **at, delta=call.arguments)
-        told += self._event("response.function_call_arguments.done", **at, arguments=call.arguments, name=item["name"])
+        told += self._event(f"response.{kind}.delta", **at, delta=item[field])
+        told += self._event(f"response.{kind}.done", **at, **whole)
         return told + self._ends(item)
 
     def _ends(self, item: dict[str, Any]) -> bytes:

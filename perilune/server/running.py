@@ -14,6 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from perilune.api.embeddings import Embedded, EmbeddingStream
 from perilune.api.streams import ChatReply, ReplyStream
 from perilune.engine.scheduler import BusyError
 from perilune.errors import RequestError
@@ -37,9 +40,10 @@ class Opened:
     prompt_tokens: int
 
 
-Piece = Opened | Reading | Delta | ChatReply
-Open = Callable[..., ReplyStream]
-OnReply = Callable[[ChatReply, float | None, float], None]
+Ended = ChatReply | Embedded
+Piece = Opened | Reading | Delta | np.ndarray | Ended
+Open = Callable[..., ReplyStream | EmbeddingStream]
+OnReply = Callable[[Ended, float | None, float], None]
 
 
 class Desk:
@@ -76,7 +80,7 @@ class Desk:
 
 class Running:
     """Replies to one request on their way. Iterating gives pieces with the place of their reply: Opened, then how the
-    prompt is read, deltas, and the whole reply last."""
+    prompt is read, deltas or vectors, and the whole reply last."""
 
     def __init__(self, desk: Desk, begin: Open, options: Sequence[dict[str, Any]], owner: str):
         self.count = len(options)
@@ -84,7 +88,7 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
         self._leaving = threading.Event()
-        self._streams: list[ReplyStream] = []
+        self._streams: list[ReplyStream | EmbeddingStream] = []
         desk.open[owner] += self.count
         for index, own in enumerate(options):
             desk._threads.submit(self._run, index, own)
@@ -96,7 +100,7 @@ class Running:
             if isinstance(told, BaseException):
                 raise told
             yield told
-            left -= isinstance(told[1], ChatReply)
+            left -= isinstance(told[1], Ended)
 
     def leave(self) -> None:
         """Ends the replies at once; their places in the engine are free."""

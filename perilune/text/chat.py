@@ -15,6 +15,9 @@ from perilune.text.media import PART_KINDS, VIDEO_PLACEHOLDER, MediaQueue
 from perilune.text.prompt import PromptBuilder
 from perilune.text.tokenizer import Tokenizer
 
+MAX_MESSAGES = 65_536
+MAX_PARTS = 65_536  # of a message
+MAX_CALLS = 4096  # of a message
 ROLE_TOKENS = {"user": sp.IM_USER, "assistant": sp.IM_ASSISTANT}
 
 
@@ -78,7 +81,8 @@ def render(
 
 
 def _check_messages(messages: Any) -> list[Mapping[str, Any]]:
-    checked = [checks.mapping(m, f"messages[{i}]") for i, m in enumerate(checks.sequence(messages, "messages"))]
+    given = checks.at_most(MAX_MESSAGES, checks.sequence(messages, "messages"), "messages")
+    checked = [checks.mapping(m, f"messages[{i}]") for i, m in enumerate(given)]
     if not checked:
         raise MessageError("messages is empty; a prompt needs at least one message")
     for index, message in enumerate(checked):
@@ -121,7 +125,8 @@ def _write_assistant(
     out.special(sp.END_THINK, trained=turn.thinking and shown == said)
     _write_content(out, message, where, queue, trained=True)
     calls = message.get("tool_calls")
-    calls = checks.sequence([] if calls is None else calls, f"{where}.tool_calls")
+    name = f"{where}.tool_calls"
+    calls = checks.at_most(MAX_CALLS, checks.sequence([] if calls is None else calls, name), name)
     if turn.open_end:
         return
     if calls:
@@ -157,7 +162,7 @@ def _write_content(
         return
     if not isinstance(content, Sequence) or isinstance(content, bytes):
         raise MessageError(f"{where} must be a string or a list of parts, got {checks.kind(content)}")
-    for index, part in enumerate(content):
+    for index, part in enumerate(checks.at_most(MAX_PARTS, content, where)):
         _write_part(out, part, f"{where}[{index}]", queue, trained)
 
 

@@ -46,6 +46,13 @@ def sequence(value: Any, where: str) -> Sequence[Any]:
     return value
 
 
+def at_most(limit: int, values: Sequence[Any], where: str) -> Sequence[Any]:
+    """A list of no more than `limit` entries."""
+    if len(values) > limit:
+        raise MessageError(f"{where} holds {len(values)} entries, the limit is {limit}")
+    return values
+
+
 def whole_number(value: Any, where: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise MessageError(f"{where} must be a whole number from {low} to {high}")

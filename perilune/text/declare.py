@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perilune.errors import MessageError
 from perilune.text import checks
 from perilune.text.schema import Inexpressible, Scope, comment, object_type, type_of
 
@@ -18,9 +17,7 @@ MAX_TOOLS = 1024
 
 def declare(tools: Sequence[Mapping[str, Any]]) -> str:
     """The text of the `tool_declare` turn."""
-    tools = checks.sequence(tools, "tools")
-    if len(tools) > MAX_TOOLS:
-        raise MessageError(f"tools holds {len(tools)} entries, the limit is {MAX_TOOLS}")
+    tools = checks.at_most(MAX_TOOLS, checks.sequence(tools, "tools"), "tools")
     for index, tool in enumerate(tools):
         checks.check_json(checks.mapping(tool, f"tools[{index}]"), f"tools[{index}]")
     ordered = _sort_keys(tools)

@@ -19,7 +19,7 @@ from perilune.text import specials as sp
 
 MAX_GRAMMAR = 128 << 10  # characters; compiling takes about the square of it, a second at most
 MAX_CHOICES = 1024
-TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 # A space, or a new line with its indent, but nothing longer: a model that is unsure would fill its reply with spaces.
 SPACES = r" ?|\n[ \t]{0,40}"
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
@@ -71,6 +71,8 @@ def shape_of(
     if answer:
         either = f"start: answer | section\nanswer: {answer}"
         return _capped(f"{either}\n{_section(offered, parallel)}", after, markers=True)
+    if any(_is_strict(tool) for tool in offered):
+        _check_names(offered)
     if not offered or not all(_callable(tool) for tool in offered):
         return None
     grammar = f"start: inside\n{_section(offered, parallel)}"
@@ -164,6 +166,11 @@ def _callable(tool: Any) -> bool:
     return isinstance(name, str) and TOOL_NAME.fullmatch(name) is not None
 
 
+def _is_strict(tool: Any) -> bool:
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    return isinstance(function, Mapping) and function.get("strict") is True
+
+
 def _check_names(tools: Sequence[Any]) -> None:
     if not all(_callable(tool) for tool in tools):
         raise RequestError(f"a form of the reply needs tools with names of the form {TOOL_NAME.pattern}")
@@ -203,7 +210,7 @@ def _section(tools: Sequence[Mapping[str, Any]], parallel: bool, all_strict: boo
     functions = []
     for i, tool in enumerate(tools):
         function = tool["function"]
-        strict = all_strict or function.get("strict") is True
+        strict = all_strict or _is_strict(tool)
         parameters = function.get("parameters")
         if strict and parameters:
             where = f"the parameters of {function['name']}"

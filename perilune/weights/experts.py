@@ -77,6 +77,7 @@ class ExpertStore:
         self._address = np.frombuffer(self._pool, np.uint8).ctypes.data
         self._free = list(reversed(self.slots))
         self._held: dict[Key, Slot] = {}
+        self._pinned = 0
         self._worth = FadingUses(layers)
         self._guessed: dict[int, list[Key]] = {}  # by layer, since it was passed last
         self._records: dict[Key, Record] = {}
@@ -134,7 +135,25 @@ class ExpertStore:
         slot.users += 1
         return slot
 
+    def pin(self, key: Key) -> tuple[int, ...] | None:
+        """`address` of an expert that is there, which stays until `unpin`. None where it is not there, or half of all
+        slots are pinned: the rest goes on serving. Counts no use."""
+        slot = self._held.get(key)
+        if slot is None or 2 * self._pinned >= len(self.slots) - 1:
+            return None
+        if slot.loading is not None and not (slot.loading.done() and _succeeded(slot.loading)):
+            return None
+        slot.users += 1
+        self._pinned += 1
+        return self.address(key)
+
+    def unpin(self, key: Key) -> None:
+        """The expert was copied elsewhere: its slot is free once nobody uses it."""
+        self._pinned -= 1
+        self.release(key, good=False)
+
     def release(self, key: Key, good: bool = True) -> None:
+        """Ends a use. What was not `good` leaves the store with its last user."""
         slot = self._held[key]
         slot.users -= 1
         if not good and slot.users == 0:
@@ -291,11 +310,15 @@ class Wanted:
             loading.cancel()
         wait(loads)
         for expert, slot in self._held.items():
-            bad = slot.loading is not None and (slot.loading.cancelled() or slot.loading.exception() is not None)
-            self.store.release((self.layer, expert), good=not bad)
+            self.store.release((self.layer, expert), good=slot.loading is None or _succeeded(slot.loading))
         self._held.clear()
 
     def _let_go(self, experts: Sequence[int]) -> None:
         for expert in experts:
             if self._held.pop(expert, None):
                 self.store.release((self.layer, expert))
+
+
+def _succeeded(loading: Future[None]) -> bool:
+    """Whether a read that is over brought all bytes."""
+    return not loading.cancelled() and loading.exception() is None

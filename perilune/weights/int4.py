@@ -73,6 +73,18 @@ def dequantize(packed_NW: torch.Tensor, scale_NG: torch.Tensor) -> torch.Tensor:
     return (q_NGg * scale_NG.float().unsqueeze(-1)).flatten(-2)
 
 
+def word_table(device: torch.device) -> torch.Tensor:
+    """int64 [65536]: the four nibbles of an int16, by its value as an index, as four bfloat16 numbers."""
+    halves = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16)  # index -1 is the last entry, as 0xFFFF is
+    return unpack(halves[:, None]).bfloat16().view(torch.int64).flatten().to(device)
+
+
+def dequantize_by_table(half_NH: torch.Tensor, scale_NG: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """`dequantize`, with the same bits, of words seen as int16, in fewer passes over memory: the form for a GPU."""
+    q_NGg = _groups(table[half_NH.long()].view(torch.bfloat16))
+    return (q_NGg * scale_NG.float().unsqueeze(-1)).flatten(-2)
+
+
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, w_NK: torch.Tensor) -> torch.Tensor:

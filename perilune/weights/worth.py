@@ -42,9 +42,17 @@ class FadingUses:
 
     def use(self, key: Key) -> None:
         """Counts a use, and holds the key."""
-        before = self._uses.get(key)
-        self._uses[key] = self._now if before is None else self._now + math.log2(1 + 2 ** (before - self._now))
-        self._hold(key, self._uses[key])
+        self._hold(key, self.count(key))
+
+    def count(self, key: Key, times: int = 1) -> float:
+        """Counts uses of a key that is held or not; what it is then worth, log2."""
+        before = self._uses.get(key, -math.inf)
+        self._uses[key] = self._now + math.log2(times + 2 ** (before - self._now))
+        return self._uses[key]
+
+    def keep(self, key: Key) -> None:
+        """Holds a key for what its uses are worth."""
+        self._hold(key, self._uses.get(key, -math.inf))
 
     def guess(self, key: Key) -> None:
         """Holds a key as if it were used now, without counting that."""
@@ -53,11 +61,17 @@ class FadingUses:
     def unguess(self, key: Key) -> None:
         """A guess that nobody used is worth what its uses are."""
         if key in self:
-            self._hold(key, self._uses.get(key, -math.inf))
+            self.keep(key)
 
     def drop(self, key: Key) -> None:
         """The key is no longer held; its uses stay."""
         self._worth.pop(key, None)
+
+    def lowest(self) -> float:
+        """The least worth of a key that is held; infinity where none is."""
+        while self._heap and self._worth.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
 
     def least(self, may_go: Callable[[Key], bool]) -> Key | None:
         """The key of least worth that may go, no longer held; None where none may."""
