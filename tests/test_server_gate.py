@@ -281,6 +281,9 @@ def test_what_is_fetched_for_a_request_is_bounded_in_all(address, web, monkeypat
     web.answers |= {"/x.png": whole(picture(6)), "/y.png": whole(picture(7))}
     parts = [{"type": "image_url", "image_url": web.url(path)} for path in ("/x.png", "/y.png")]
     assert chat(address, *parts).status_code == 200
+    monkeypatch.setattr(gate, "MAX_FETCH_SECONDS", 0.0)
+    assert "did not answer in full within 0 seconds" in refusal(chat(address, *parts))
+    monkeypatch.undo()
     monkeypatch.setattr(gate, "MAX_FETCHED_TOTAL", len(picture(6)) + 10)
     assert "messages[1].content[1]: the image is larger than 10 bytes" in refusal(chat(address, *parts))
 

@@ -21,7 +21,7 @@ from perilune.media.address import Address, Host, Network, check_number, read_ur
 from perilune.media.kinds import HEAD_BYTES, check_format
 
 CONNECT_SECONDS = 5.0
-SECONDS = 60.0  # for everything: redirects, waiting and reading
+SECONDS = 60.0  # for everything: redirects, waiting and reading; only the system's look-up of a name has its own limit
 MOST_REDIRECTS = 3
 MOST_NUMBERS = 4  # of a host that are tried
 READ_BYTES = 64 << 10
@@ -51,9 +51,10 @@ class Remote:
         self._resolve, self._allowed, self._seconds = resolve, tuple(allowed), seconds
         self._trust = trust or ssl.create_default_context()
 
-    def get(self, url: str, kind: str, most: int) -> bytes:
-        """The bytes of a picture, sound or clip, at most `most` of them. Raises MediaError."""
-        end = time.monotonic() + self._seconds
+    def get(self, url: str, kind: str, most: int, seconds: float = SECONDS) -> bytes:
+        """The bytes of a picture, sound or clip, at most `most` of them, within `seconds`. Raises MediaError."""
+        seconds = min(seconds, self._seconds)
+        end = time.monotonic() + seconds
         try:
             for _ in range(MOST_REDIRECTS + 1):
                 address = read_url(url, self.hosts)
@@ -63,7 +64,7 @@ class Remote:
                         return _read(response, kind, most)
                     url = urljoin(url, response.headers.get("location", ""))
         except TimeoutError:
-            raise MediaError(f"the address did not answer in full within {self._seconds:g} seconds") from None
+            raise MediaError(f"the address did not answer in full within {seconds:.3g} seconds") from None
         except ssl.SSLCertVerificationError:
             raise MediaError("the host has no certificate that is trusted") from None
         except (OSError, http.client.HTTPException, ValueError):
@@ -79,8 +80,9 @@ class Remote:
             check_number(number, self._allowed)
         line = None
         for number in numbers[:MOST_NUMBERS]:
+            wait = min(CONNECT_SECONDS, _left(end))
             try:
-                line = socket.create_connection((number, address.port), min(CONNECT_SECONDS, _left(end)))
+                line = socket.create_connection((number, address.port), wait)
                 break
             except OSError:
                 continue
@@ -121,10 +123,10 @@ def _read(response: http.client.HTTPResponse, kind: str, most: int) -> bytes:
         raise too_large
     made = bytearray(response.read(HEAD_BYTES))
     check_format(bytes(made), kind)  # what is none is not read to its end
-    while piece := response.read(READ_BYTES):
+    while len(made) <= most and (piece := response.read(READ_BYTES)):
         made += piece
-        if len(made) > most:
-            raise too_large
+    if len(made) > most:
+        raise too_large
     if response.length:
         raise http.client.IncompleteRead(b"")
     return bytes(made)

@@ -27,6 +27,7 @@ MAX_TEXT_BYTES = 8 << 20  # of all files that are text
 # What comes from elsewhere is held in memory.
 MAX_FETCHED_BYTES = {"image": 32 << 20, "audio": 64 << 20, "video": 256 << 20}
 MAX_FETCHED_TOTAL = 256 << 20
+MAX_FETCH_SECONDS = 120.0  # for all of a conversation, one after the other
 
 KEPT = "ms://"  # begins the place of a kept file, as K2's hosted service spells it
 SENSE_OF = {"image": "vision", "video": "vision", "audio": "hearing"}

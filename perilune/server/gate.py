@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from perilune.errors import MediaError
 from perilune.fields import show_value
 from perilune.media.fetch import Remote
-from perilune.media.parts import KEPT, MAX_FETCHED_BYTES, MAX_FETCHED_TOTAL, MAX_ITEM_BYTES, Fetch
+from perilune.media.parts import (
+    KEPT,
+    MAX_FETCH_SECONDS,
+    MAX_FETCHED_BYTES,
+    MAX_FETCHED_TOTAL,
+    MAX_ITEM_BYTES,
+    Fetch,
+)
 from perilune.media.source import Source
 from perilune.server.kept import Kept
 
@@ -26,7 +34,8 @@ class Gate:
 
     def __init__(self, kept: Kept | None, remote: Remote | None, owner: str):
         self._kept, self._remote, self._owner = kept, remote, owner
-        self._lock, self._left = threading.Lock(), MAX_FETCHED_TOTAL
+        self._lock = threading.Lock()
+        self._bytes, self._seconds = MAX_FETCHED_TOTAL, MAX_FETCH_SECONDS  # that are left
         self._fetched: dict[tuple[str, str], bytes | MediaError] = {}
 
     def __call__(self, kind: str, place: str) -> Source:
@@ -45,11 +54,14 @@ class Gate:
         return found
 
     def _get(self, remote: Remote, kind: str, place: str) -> bytes | MediaError:
+        began = time.monotonic()
         try:
-            data = remote.get(place, kind, min(MAX_FETCHED_BYTES[kind], self._left))
+            data = remote.get(place, kind, min(MAX_FETCHED_BYTES[kind], self._bytes), self._seconds)
         except MediaError as error:
             return error
-        self._left -= len(data)
+        finally:
+            self._seconds = max(0.0, self._seconds - (time.monotonic() - began))
+        self._bytes -= len(data)
         return data
 
     def _file(self, kind: str, name: str) -> Path:
