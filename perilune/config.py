@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from perilune.config_audio import AudioConfig
+from perilune.config_vision import VisionConfig
 from perilune.errors import ConfigError
 from perilune.fields import read_json_object
 
@@ -207,7 +208,7 @@ class ModelConfig:
     num_nextn_predict_layers: int = 0
     linear_attention: LinearAttentionConfig | None = None
     memory: MemoryConfig | None = None
-    vision: dict[str, Any] | None = field(default=None, hash=False)
+    vision: VisionConfig | None = None
     audio: AudioConfig | None = None
     media_placeholder_token_id: int | None = None
 

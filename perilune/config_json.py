@@ -21,6 +21,7 @@ from perilune.config_parts import (
     read_rope,
     rope_dict,
 )
+from perilune.config_vision import read_vision_config, vision_dict
 from perilune.errors import ConfigError
 from perilune.fields import Fields, show_value
 
@@ -28,6 +29,7 @@ MAX_WIDTH = 1 << 20
 MAX_LAYERS = 4096
 MAX_VOCAB = 1 << 24
 MAX_CONTEXT = 1 << 31
+WITH_SENSES = ("kimi_k25", "perilune")
 TEXT_TYPES = ("kimi_k2", "deepseek_v3")
 TEXT_STEMS = ("deepseekv3", "kimik2")
 
@@ -61,6 +63,7 @@ def read_config(raw: dict[str, Any]) -> ModelConfig:
     linear = read_linear_attention(fields, layers) if has_linear else None
     if linear is None and fields.present("linear_attn_config"):
         raise ConfigError(f"linear_attn_config belongs to kimi_linear, but model_type is {model_type!r}")
+    attention = _read_attention(fields, model_type)
     return ModelConfig(
         model_type=model_type,
         num_hidden_layers=layers,
@@ -68,11 +71,11 @@ def read_config(raw: dict[str, Any]) -> ModelConfig:
         linear_attention=linear,
         memory=read_memory(fields) if model_type == "perilune" else None,
         quantization=read_quantization(fields),
-        **_read_attention(fields, model_type),
+        **attention,
         **_read_experts(fields, layers),
         **_read_tokens(raw, fields, model_type),
-        vision=(fields.table("vision_config")[1] or None) if model_type in ("kimi_k25", "perilune") else None,
-        audio=read_audio_config(fields) if model_type in ("kimi_k25", "perilune") else None,
+        vision=read_vision_config(fields, attention["hidden_size"]) if model_type in WITH_SENSES else None,
+        audio=read_audio_config(fields) if model_type in WITH_SENSES else None,
     )
 
 
@@ -238,7 +241,7 @@ def write_config(c: ModelConfig) -> dict[str, Any]:
     head = {"architectures": [ARCHITECTURES[c.model_type]], "model_type": c.model_type}
     if c.quantization:
         text["quantization_config"] = quant_dict(c.quantization)
-    senses = {"vision_config": c.vision} if c.vision else {}
+    senses = {"vision_config": vision_dict(c.vision, c.hidden_size)} if c.vision else {}
     senses |= {"audio_config": audio_dict(c.audio)} if c.audio else {}
     if c.model_type != "kimi_k25":
         media = {} if c.media_placeholder_token_id is None else _media(c)

@@ -44,6 +44,7 @@ def test_a_preset_survives_a_round_trip_through_json(name):
 def test_the_published_file_is_the_preset():
     config = ModelConfig.load(Path(SHARED or "") / "reference" / "k26")
     preset = ModelConfig.preset("k2.6")
+    assert config == preset
     assert config.to_dict()["text_config"] == preset.to_dict()["text_config"]
     assert config.softmax_scale == pytest.approx(0.144680, abs=1e-6)
     assert config.tensor_prefix == "language_model."

@@ -19,7 +19,6 @@ from perilune.weights.names import (
     our_name,
     published_name,
 )
-from perilune.weights.vision_names import vision_tensors
 
 TORCH = {"I32": torch.int32, "BF16": torch.bfloat16}
 PREFIX = "layers.1.mlp.experts.3.down_proj"
@@ -67,7 +66,6 @@ def test_published_names_and_shapes_of_k26():
         assert table[name].shape == shape
     assert our_name(layer + "mlp.gate.weight", config) == "layers.1.mlp.gate.weight"
     assert "language_model.model.layers.0.mlp.down_proj.weight" in table
-    assert len(vision_tensors(config.vision or {}, config.hidden_size)) == 335
 
 
 def test_kimi_linear_spells_its_experts_differently():

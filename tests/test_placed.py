@@ -199,8 +199,9 @@ def test_every_operation_runs_where_its_weights_are():
         model = fake_backbone(config)
         state, other = model.new_state(), model.new_state()
         for _ in range(2):  # the second time with rows before it, and so with a mask
-            (logits_TV,) = extend(model, [(torch.arange(600), state)], last_only=False)
+            (x_TD,) = extend(model, [(torch.arange(600), state)])
             state.advance(600)
+        logits_TV = model.logits(x_TD)
         extend(model, [(torch.arange(5), other)])
         other.advance(5)
         logits_BV = decode(model, torch.tensor([3, 4]), [state, other.fork()])

@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_vision import CLIPS, TOWER, random_pixels
 
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError, WeightsError
+from perilune.model.vision_checkpoint import load_vision
+from perilune.show import summarize
 from perilune.synth import bfloat16_bits, first_layers, synthesize
 from perilune.weights import int4
 from perilune.weights.files import INDEX_NAME, open_checkpoint
@@ -74,21 +77,15 @@ def test_a_kimi_linear_shape_is_cut_with_its_layer_lists(tmp_path):
 
 
 def test_vision_tensors_are_written_for_a_multimodal_shape(tmp_path):
-    vision = {
-        "vt_hidden_size": 32,
-        "vt_intermediate_size": 64,
-        "vt_num_attention_heads": 2,
-        "vt_num_hidden_layers": 1,
-        "patch_size": 2,
-        "init_pos_emb_height": 4,
-        "init_pos_emb_width": 4,
-        "merge_kernel_size": [2, 2],
-    }
-    config = replace(ModelConfig.preset("tiny"), model_type="kimi_k25", vision=vision)
-    synthesize(config, tmp_path)
+    config = replace(ModelConfig.preset("tiny"), model_type="kimi_k25", vision=TOWER)
+    made = synthesize(config, tmp_path)
     checkpoint = open_checkpoint(tmp_path)
-    assert checkpoint.info("mm_projector.proj.2.weight").shape == (64, 128)
+    assert checkpoint.info("mm_projector.proj.2.weight").shape == (64, 4 * TOWER.vt_hidden_size)
     assert json.loads((tmp_path / "config.json").read_text())["text_config"]["hidden_size"] == 64
+    with torch.inference_mode():
+        assert load_vision(tmp_path)(random_pixels(CLIPS), CLIPS)[0].isfinite().all()
+    (part,) = (part for part in summarize(made.directory).kinds if part.name == "vision")
+    assert part.tensors == 3 * 12 + 11
 
 
 def test_a_tokenizer_is_copied_when_asked(tmp_path):

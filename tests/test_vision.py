@@ -1,91 +1,138 @@
+"""The vision tower by itself: items that do not disturb one another, positions, the order of patches, training."""
+
+import math
+from dataclasses import replace
+
 import pytest
 import torch
-from test_parity_vision import TABLE, random_vision
+from tiny_vision import CLIPS, PICTURES, TOWER, random_pixels, random_vision
 
-from perilune.config_vision import VisionConfig, read_vision_config
-from perilune.errors import ConfigError, MediaError
-from perilune.model.vision import times
-
-VISION = random_vision()
-GRIDS = [(1, 4, 6), (4, 2, 4), (1, 2, 2), (1, 8, 8)]
+from perilune.errors import MediaError
+from perilune.kernels import threads
+from perilune.model.vision import MAX_SIDE, Vision, frame_times, turns
+from perilune.presets import NANO_VISION
 
 
-def patches(grids, seed=0):
-    count = sum(frames * rows * columns for frames, rows, columns in grids)
-    return torch.randn(count, 3, 14, 14, generator=torch.Generator().manual_seed(seed))
-
-
-@torch.inference_mode()
-def test_an_item_has_the_same_features_alone_and_in_company_but_for_rounding():
-    whole = patches(GRIDS)
-    together = VISION(whole, GRIDS)
-    at = 0
-    for grid, seen in zip(GRIDS, together, strict=True):
-        size = grid[0] * grid[1] * grid[2]
-        alone = VISION(whole[at : at + size], [grid])[0]
-        at += size
-        assert (alone - seen).abs().max() < 1e-5
-
-
-def test_a_token_stands_for_two_by_two_patches_and_all_frames():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_neighbours_change_no_bit(dtype):
+    vision, grids = random_vision().to(dtype), [*CLIPS, *PICTURES, (1, 18, 12)]
+    pixels = random_pixels(grids)
+    parts = pixels.split([math.prod(grid) for grid in grids])
     with torch.inference_mode():
-        assert [len(x) for x in VISION(patches(GRIDS), GRIDS)] == [6, 2, 1, 16]
-        merged = VISION.vision_tower(patches([(1, 4, 6)]), [(1, 4, 6)])[0]
-        flat = VISION.vision_tower.encoder
-    assert merged.shape == (6, 4, 64) and len(flat.blocks) == 3
+        together = vision(pixels, grids)
+        backwards = vision(torch.cat(parts[::-1]), grids[::-1])[::-1]
+        alone = [vision(part.clone(), [grid])[0] for part, grid in zip(parts, grids, strict=True)]
+    assert all(map(torch.equal, together, backwards)) and all(map(torch.equal, together, alone))
 
 
-def test_cells_go_row_by_row_and_patches_inside_a_cell_too():
-    numbers = torch.arange(24.0)[:, None].expand(24, 64)
-    cells = VISION.vision_tower._merge(numbers, (1, 4, 6))[:, :, 0]
+def test_threads_change_no_bit_of_published_weights():
+    vision, grids = random_vision().to(torch.bfloat16), [*CLIPS, *PICTURES]
+    pixels, before, found = random_pixels(grids), torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            threads.set_threads(count)
+            with torch.inference_mode():
+                found.append(vision(pixels, grids))
+    finally:
+        torch.set_num_threads(before)
+        threads.set_threads(None)
+    assert all(map(torch.equal, found[0], found[1])) and all(map(torch.equal, found[0], found[2]))
+
+
+def test_only_clips_know_of_time():
+    vision = random_vision()
+    still = random_pixels([(1, 6, 8)])
+    with torch.inference_mode():
+        (picture_TC,), (clip_TC,) = vision(still, [(1, 6, 8)]), vision(still.repeat(3, 1, 1, 1), [(3, 6, 8)])
+    assert picture_TC.shape == clip_TC.shape and (picture_TC - clip_TC).abs().max() > 0.01
+    angle = 3 * 10_000.0 ** (-2 / 96)
+    times = frame_times(4, 96)
+    assert torch.equal(times[0], torch.cat((torch.zeros(48), torch.ones(48))))
+    torch.testing.assert_close(times[3, [1, 49]], torch.tensor([math.sin(angle), math.cos(angle)]))
+
+
+def test_cells_go_row_by_row_and_patches_inside_a_cell_too(monkeypatch):
+    tower = random_vision().vision_tower
+    for module in (tower.patch_embed, tower.encoder):
+        monkeypatch.setattr(module, "forward", lambda x_ND, grid: x_ND)
+    numbers = torch.arange(24.0)[:, None].expand(24, 96)
+    cells = tower(numbers, (1, 4, 6))[:, :, 0]
     assert cells.tolist()[:2] == [[0, 1, 6, 7], [2, 3, 8, 9]] and cells[3].tolist() == [12, 13, 18, 19]
-    both = torch.cat((numbers, numbers + 10))
-    assert VISION.vision_tower._merge(both, (2, 4, 6))[0, :, 0].tolist() == [5, 6, 11, 12]
+    assert tower(torch.cat((numbers, numbers + 10)), (2, 4, 6))[0, :, 0].tolist() == [5, 6, 11, 12]
 
 
 def test_the_place_of_a_patch_and_the_order_of_frames_are_seen():
-    one = patches([(1, 4, 4)])
+    vision, one, clip = random_vision(), random_pixels([(1, 4, 4)]), random_pixels([(2, 2, 2)])
     with torch.inference_mode():
-        turned = VISION(one.flip(0), [(1, 4, 4)])[0]
-        assert not torch.allclose(VISION(one, [(1, 4, 4)])[0].flip(0), turned, atol=1e-2)
-        clip = patches([(2, 2, 2)])
-        swapped = torch.cat((clip[4:], clip[:4]))
-        assert not torch.allclose(VISION(clip, [(2, 2, 2)])[0], VISION(swapped, [(2, 2, 2)])[0], atol=1e-2)
+        upright, turned = vision(torch.cat((one, one.flip(0))), [(1, 4, 4)] * 2)
+        forwards, backwards = vision(torch.cat((clip, clip[4:], clip[:4])), [(2, 2, 2)] * 2)
+    assert not torch.allclose(upright.flip(0), turned, atol=1e-2)
+    assert not torch.allclose(forwards, backwards, atol=1e-2)
 
 
-def test_times_begin_with_sines_of_zero_and_cosines_of_one():
-    first, second = times(2, 8)
-    assert first.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
-    assert second[0] == pytest.approx(0.841471, abs=1e-5) and second[4] == pytest.approx(0.540302, abs=1e-5)
+def test_pairs_turn_with_the_column_and_the_row_in_turn():
+    angle = turns((2, 3, 5), 24).angle().view(2, 3, 5, 12)
+    assert torch.equal(angle[0], angle[1])
+    slow = 10_000.0 ** (-4 / 24)
+    torch.testing.assert_close(angle[0, 2, 1, :4], torch.tensor([1.0, 2.0, slow, 2 * slow]))
 
 
-def test_what_cannot_be_merged_or_is_too_long_is_refused():
-    with pytest.raises(ValueError, match="a grid of 1 x 3 x 4 patches cannot be merged 2 x 2"):
-        VISION(patches([(1, 3, 4)]), [(1, 3, 4)])
-    with pytest.raises(MediaError, match="a clip of 5 frames at once; this tower takes at most 4"):
-        VISION(patches([(5, 2, 2)]), [(5, 2, 2)])
-
-
-def test_gradients_reach_every_weight():
-    vision = random_vision()
-    grids = [(1, 4, 6), (2, 2, 2)]
-    torch.cat(vision(patches(grids), grids)).square().sum().backward()
-    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in vision.parameters())
+def test_positions_at_the_size_of_the_table_are_the_table():
+    positions = random_vision().vision_tower.patch_embed.pos_emb
+    assert torch.equal(positions((1, 8, 8)), positions.weight.flatten(0, 1))
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("grid", "message"),
     [
-        ({"vt_num_attention_heads": 5}, "must be vt_num_attention_heads = 5 times a multiple of 4"),
-        ({"merge_kernel_size": [2]}, "merge_kernel_size must be a list of two small integers"),
-        ({"merge_type": "other"}, "merge_type"),
-        ({"vt_hidden_size": 0}, "vt_hidden_size"),
+        ((5, 2, 2), "a clip of 5 frames at once; this model takes from 1 to 4 of them"),
+        ((0, 2, 2), "a clip of 0 frames"),
+        ((1, 0, 2), "1 x 0 x 2 patches; a side has from 1 to 512"),
+        ((1, MAX_SIDE + 2, 2), "1 x 514 x 2 patches"),
+        ((1, 512, 512), "an item 32768"),
+        ((1, 3, 2), "3 x 2 patches do not fall into tokens of 2 x 2"),
     ],
 )
-def test_a_tower_of_another_kind_is_refused_by_name(change, told):
-    with pytest.raises(ConfigError, match=told):
-        read_vision_config(TABLE | change)
+def test_a_grid_that_cannot_be_is_refused_before_anything_is_computed(grid, message):
+    with pytest.raises(MediaError, match=message):
+        random_vision()(random_pixels([(1, 2, 2)]), [(1, 2, 2), grid])
 
 
-def test_the_published_tower_is_read():
-    assert read_vision_config(TABLE) == VisionConfig(64, 96, 4, 3, init_pos_emb_height=8, init_pos_emb_width=8)
+def test_patches_must_fit_their_grids():
+    with pytest.raises(ValueError, match=r"patches \[4, 3, 14, 14\] do not fit .* ask for \[8, 3, 14, 14\]"):
+        random_vision()(random_pixels([(1, 2, 2)]), [(2, 2, 2)])
+    assert random_vision()(random_pixels([]), []) == []
+
+
+def test_the_tower_for_nano_is_small_and_sees():
+    vision = Vision(NANO_VISION, 256)
+    vision.init_weights(1)
+    assert sum(weight.numel() for weight in vision.parameters()) == 3_619_648
+    with torch.inference_mode():
+        (tokens_TC,) = vision(random_pixels([(1, 32, 32)]), [(1, 32, 32)])
+    assert tokens_TC.shape == (256, 256) and 0.1 < tokens_TC.std() < 2
+
+
+def test_a_tower_learns():
+    """Which quarter of a picture is bright: every weight takes part and the loss falls to nothing."""
+    torch.set_num_threads(1)  # kernels leave more behind, which wait for one another on a busy machine
+    vision = Vision(replace(TOWER, vt_num_hidden_layers=2), 4)
+    vision.init_weights(1)
+    pixels_4 = torch.full((4, 4, 4, 3, 14, 14), -1.0)
+    for quarter, (down, across) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
+        pixels_4[quarter, down : down + 2, across : across + 2] = 1.0
+    pixels, grids, target = pixels_4.flatten(0, 2), [(1, 4, 4)] * 4, torch.arange(4)
+    optimiser = torch.optim.AdamW(vision.parameters(), lr=3e-4)
+    losses = []
+    for _ in range(40):
+        scores = torch.stack([x_TC.mean(0) for x_TC in vision(pixels, grids)])
+        losses.append(torch.nn.functional.cross_entropy(scores, target))
+        optimiser.zero_grad()
+        losses[-1].backward()
+        assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in vision.parameters())
+        optimiser.step()
+    assert losses[0] > 1.0 and losses[-1] < 0.05
+    with torch.inference_mode():
+        found = torch.stack([x_TC.mean(0) for x_TC in vision(pixels, grids)])
+    assert torch.equal(found.argmax(1), target)

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import soundfile
 from PIL import Image
-from test_parity_vision import TABLE, random_vision
 from tiny_hearing import CHUNKED, random_hearing
 from tiny_models import TOKENIZER, memory_config, write_model
+from tiny_vision import TOWER, random_vision
 
 import perilune
 from perilune.model.model import Transformer
@@ -20,11 +20,11 @@ SEED = 5
 def sensing_model(folder):
     """From a directory, with a chunk memory: its prompts go through listen."""
     config = replace(
-        memory_config(), vision=TABLE, audio=CHUNKED, media_placeholder_token_id=TOKENIZER.special_id(sp.MEDIA_PAD)
+        memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=TOKENIZER.special_id(sp.MEDIA_PAD)
     )
     made = Transformer(config)
     made.init_weights(SEED)
-    made.senses["vision"] = random_vision(hidden_size=config.hidden_size)
+    made.senses["vision"] = random_vision(hidden=config.hidden_size)
     made.senses["hearing"] = random_hearing(hidden=config.hidden_size)
     return perilune.load(write_model(folder, made))
 

@@ -55,7 +55,7 @@ class Runner:
 
     def prefill(self, ids: Seq[int], state: SequenceState) -> np.ndarray:
         """Reads one chunk into the state; the logits [V] after its last token."""
-        return self.extend(ids, state)[-1].cpu().numpy()
+        return self.extend(ids, state)[-1].numpy()
 
     @torch.inference_mode()
     def embed(self, ids: Seq[int], state: SequenceState) -> np.ndarray:

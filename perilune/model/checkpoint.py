@@ -169,11 +169,13 @@ def save_checkpoint(
     """Write config.json and shards in the published layout of the model's family; experts on the INT4 grid where
     the config has one. What the config says the model sees and hears with must be there."""
     config, directory = model.config, Path(directory)
-    needed = {name for name, table in (("vision", config.vision), ("hearing", config.audio)) if table}
-    if needed != set(model.senses):
+    needed = {name: told for name, told in (("vision", config.vision), ("hearing", config.audio)) if told}
+    if set(needed) != set(model.senses):
         has = ", ".join(sorted(model.senses)) or "no sense"
         raise ConfigError(f"config.json names {', '.join(sorted(needed)) or 'no sense'}, but the model has {has}")
     for name, sense in model.senses.items():
+        if sense.config != needed[name]:
+            raise ConfigError(f"the {name} that config.json tells of is not the one that the model has")
         if sense.hidden_size != config.hidden_size:
             told = f"{name} makes tokens that are {sense.hidden_size} wide; this model takes {config.hidden_size}"
             raise ConfigError(told)

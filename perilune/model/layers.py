@@ -5,6 +5,8 @@ Legend: T tokens (any leading axes), D width in, N width out, F hidden width of 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -124,6 +126,15 @@ def steady_sigmoid(x: Tensor) -> Tensor:
     if not missing or torch.is_grad_enabled():
         return x.sigmoid()
     return F.pad(x, (0, missing)).sigmoid()[..., : x.shape[-1]]
+
+
+def steady_gelu(x: Tensor) -> Tensor:
+    """GELU by tanh (arXiv 1606.08415) with the same bits on any number of threads: torch's own takes the last numbers
+    of each thread's share another way, but not those of a tanh."""
+    if torch.is_grad_enabled():
+        return F.gelu(x, approximate="tanh")
+    y = x.square().mul_(0.044715).add_(1.0).mul_(x).mul_(math.sqrt(2 / math.pi)).tanh_()
+    return y.add_(1.0).mul_(x).mul_(0.5)
 
 
 class SwiGLU(nn.Module):

@@ -1,11 +1,14 @@
 """The vision tower and its projector: patches of pictures and clips in, tokens of the decoder's width out.
 
-Every item keeps its own resolution; items are packed end to end and none sees another. A clip of t frames is one item:
-its patches see each other across time, then the frames are averaged. Published as MoonViT-3D with Kimi K2.5.
+MoonViT-3D as published with Kimi K2.5 and K2.6, tensors under their published names. Every item keeps its own
+resolution and passes by itself: nothing else in a batch changes its bits. A clip of several frames is one item whose
+patches see one another across time; behind the tower its frames are averaged.
 
-Legend: P patches of all items, N of them in one item (t · h · w), S side of a patch, D tower width, H heads, K head
-width, F feed-forward width, M merged patches of a token, T tokens of one item, C width of the decoder.
-Sources: ViT (arXiv 2010.11929), NaViT's packing (arXiv 2307.06304), rotary positions in two dimensions (2104.09864).
+Legend: P patches of all items, N of one item (frames · rows · columns), S side of a patch, D width of the tower,
+H heads, K head width, R and Q rows and columns of patches, T tokens of an item, M patches of a token, C width of the
+decoder.
+Sources: ViT (arXiv 2010.11929), native resolution (arXiv 2307.06304), rotary positions (arXiv 2104.09864) along two
+axes, Kimi K2.5's report for time.
 """
 
 from __future__ import annotations
@@ -18,66 +21,75 @@ from torch import Tensor, nn
 
 from perilune.config_vision import VisionConfig
 from perilune.errors import MediaError
-from perilune.model.layers import BiasedLinear, LayerNorm
+from perilune.model.layers import BiasedLinear, LayerNorm, linear, steady_gelu
 
-WAVES = 10_000.0
-EPS = 1e-5
+MAX_SIDE = 512  # patches along one side of an item, as published
+MAX_PATCHES = 1 << 15  # of one item; the published limits let up to 21,312 through, for clips of an odd shape
+LONGEST_WAVE = 10_000.0
+NORM_EPS = 1e-5
+POSITION_SPREAD = 0.02  # of fresh positions
 Grid = tuple[int, int, int]  # frames, rows and columns of an item's patches
 
 
-def times(frames: int, width: int) -> Tensor:
-    """The fixed embedding of each frame: sines of falling frequency, then their cosines. [frames, D]"""
-    inverse = WAVES ** (-torch.arange(0, width, 2) / width)
-    angle = torch.arange(frames)[:, None] * inverse
+def frame_times(frames: int, width: int) -> Tensor:
+    """The fixed embedding of each frame: sines of falling frequency, then their cosines. float32 [frames, D]"""
+    waves = LONGEST_WAVE ** (-torch.arange(0, width, 2) / width)
+    angle = torch.arange(frames)[:, None] * waves
     return torch.cat((angle.sin(), angle.cos()), 1)
 
 
 def turns(grid: Grid, head_dim: int) -> Tensor:
-    """How far each pair of a head is turned at each patch, as complex numbers: pairs follow the column and the row by
-    turns, and every frame is turned alike. [N, K / 2]"""
+    """How far each pair of a head is turned at each patch, as complex numbers: even pairs turn with the column, odd
+    ones with the row, and every frame is turned alike. complex64 [N, K / 2]"""
     frames, rows, columns = grid
-    inverse = WAVES ** (-torch.arange(0, head_dim, 4) / head_dim)
-    place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).flip(-1)  # column first
-    angle = (place[:, None, :] * inverse[:, None]).flatten(1).repeat(frames, 1)
+    waves = LONGEST_WAVE ** (-torch.arange(0, head_dim, 4) / head_dim)
+    row, column = torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)
+    angle = (torch.stack((column, row), 1)[:, None] * waves[:, None]).flatten(1).repeat(frames, 1)
     return torch.polar(torch.ones_like(angle), angle)
 
 
 class PatchPositions(nn.Module):
-    """A learned table, resampled to the rows and columns of each item, and the time of each frame of a clip."""
+    """A learned table, resampled to the rows and columns of an item, and the time of every frame of a clip."""
 
     def __init__(self, config: VisionConfig):
         super().__init__()
-        self.frames = config.init_pos_emb_time
-        sizes = config.init_pos_emb_height, config.init_pos_emb_width, config.vt_hidden_size
-        self.weight = nn.Parameter(torch.empty(sizes))
+        self.weight = nn.Parameter(
+            torch.empty(config.init_pos_emb_height, config.init_pos_emb_width, config.vt_hidden_size)
+        )
 
     def forward(self, grid: Grid) -> Tensor:
-        """[N, D]"""
-        frames, rows, columns = grid
-        table_DHW = self.weight.float().permute(2, 0, 1)
-        if (rows, columns) != table_DHW.shape[1:]:
-            table_DHW = F.interpolate(table_DHW[None], (rows, columns), mode="bicubic", align_corners=False)[0]
-        place_1ND = table_DHW.flatten(1).mT.unsqueeze(0)
+        """float32 [N, D]"""
+        frames, *size = grid
+        table_DRQ = self.weight.float().permute(2, 0, 1)
+        if size != [*table_DRQ.shape[1:]]:
+            table_DRQ = F.interpolate(table_DRQ[None], size, mode="bicubic", align_corners=False)[0]
+        place_ND = table_DRQ.flatten(1).mT
         if frames == 1:
-            return place_1ND[0]
-        if frames > self.frames:
-            raise MediaError(f"a clip of {frames} frames at once; this tower takes at most {self.frames}")
-        return (place_1ND + times(frames, place_1ND.shape[-1]).unsqueeze(1)).flatten(0, 1)
+            return place_ND
+        times = frame_times(frames, place_ND.shape[1]).to(place_ND.device)
+        return (place_ND + times[:, None]).flatten(0, 1)
+
+
+class PatchProduct(nn.Module):
+    """A convolution whose stride is its size: each patch as one product with all its pixels."""
+
+    def __init__(self, side: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, 3, side, side))
+        self.bias = nn.Parameter(torch.empty(width))
+
+    def forward(self, pixels_N3SS: Tensor) -> Tensor:
+        return linear(pixels_N3SS.flatten(1), self.weight.flatten(1)) + self.bias
 
 
 class PatchEmbed(nn.Module):
-    """Each patch as one product with all its pixels, plus its position."""
-
     def __init__(self, config: VisionConfig):
         super().__init__()
-        self.proj = BiasedLinear(3 * config.patch_size**2, config.vt_hidden_size)
-        side = config.patch_size
-        self.proj.weight = nn.Parameter(torch.empty(config.vt_hidden_size, 3, side, side))
+        self.proj = PatchProduct(config.patch_size, config.vt_hidden_size)
         self.pos_emb = PatchPositions(config)
 
-    def forward(self, patches_P3SS: Tensor, grids: Sequence[Grid]) -> Tensor:
-        x_PD = F.linear(patches_P3SS.flatten(1), self.proj.weight.flatten(1).float(), self.proj.bias.float())
-        return x_PD + torch.cat([self.pos_emb(grid) for grid in grids])
+    def forward(self, pixels_N3SS: Tensor, grid: Grid) -> Tensor:
+        return self.proj(pixels_N3SS) + self.pos_emb(grid)
 
 
 class VisionMLP(nn.Module):
@@ -86,75 +98,65 @@ class VisionMLP(nn.Module):
         self.fc0 = BiasedLinear(width, inner)
         self.fc1 = BiasedLinear(inner, width)
 
-    def forward(self, x_PD: Tensor) -> Tensor:
-        return self.fc1(F.gelu(self.fc0(x_PD), approximate="tanh"))
+    def forward(self, x_ND: Tensor) -> Tensor:
+        return self.fc1(steady_gelu(self.fc0(x_ND)))
 
 
 class VisionBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); attention stays within each item."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); every patch of an item sees all others of it."""
 
     def __init__(self, config: VisionConfig):
         super().__init__()
         width = config.vt_hidden_size
         self.head_dim = config.head_dim
-        self.norm0 = LayerNorm(width, EPS)
-        self.norm1 = LayerNorm(width, EPS)
+        self.norm0 = LayerNorm(width, NORM_EPS)
+        self.norm1 = LayerNorm(width, NORM_EPS)
         self.wqkv = BiasedLinear(width, 3 * width)
         self.wo = BiasedLinear(width, width)
         self.mlp = VisionMLP(width, config.vt_intermediate_size)
 
-    def forward(self, x_PD: Tensor, turns: Sequence[Tensor]) -> Tensor:
-        lengths = [len(turns_NK) for turns_NK in turns]
-        parts = self.wqkv(self.norm0(x_PD)).split(lengths)
-        y_PD = torch.cat([self._attend(qkv_ND, turns_NK) for qkv_ND, turns_NK in zip(parts, turns, strict=True)])
-        x_PD = x_PD + self.wo(y_PD)
-        return x_PD + self.mlp(self.norm1(x_PD))
+    def forward(self, x_ND: Tensor, turns_NK: Tensor) -> Tensor:
+        x_ND = x_ND + self.wo(self._attend(self.wqkv(self.norm0(x_ND)), turns_NK))
+        return x_ND + self.mlp(self.norm1(x_ND))
 
     def _attend(self, qkv_ND: Tensor, turns_NK: Tensor) -> Tensor:
-        q_NHK, k_NHK, v_NHK = qkv_ND.unflatten(1, (3, -1, self.head_dim)).unbind(1)
-        q_HNK, k_HNK = (_turn(x_NHK, turns_NK).transpose(0, 1) for x_NHK in (q_NHK, k_NHK))
-        y_1HNK = F.scaled_dot_product_attention(q_HNK[None], k_HNK[None], v_NHK.transpose(0, 1)[None])
-        return y_1HNK[0].transpose(0, 1).flatten(1)
-
-
-def _turn(x_NHK: Tensor, turns_NK: Tensor) -> Tensor:
-    """Neighbouring numbers are a pair that is turned in its plane."""
-    pairs_NHK = torch.view_as_complex(x_NHK.unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs_NHK * turns_NK.unsqueeze(1)).flatten(-2)
+        qkv_N3HK = qkv_ND.unflatten(1, (3, -1, self.head_dim))
+        pairs_N2HK = torch.view_as_complex(qkv_N3HK[:, :2].unflatten(-1, (-1, 2)))
+        turned_N2HK = torch.view_as_real(pairs_N2HK * turns_NK[:, None, None]).flatten(-2)
+        q_1HNK, k_1HNK, v_1HNK = (
+            x_NHK.transpose(0, 1)[None] for x_NHK in (turned_N2HK[:, 0], turned_N2HK[:, 1], qkv_N3HK[:, 2])
+        )
+        return F.scaled_dot_product_attention(q_1HNK, k_1HNK, v_1HNK)[0].transpose(0, 1).flatten(1)
 
 
 class VisionEncoder(nn.Module):
     def __init__(self, config: VisionConfig):
         super().__init__()
+        self.head_dim = config.head_dim
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.vt_num_hidden_layers))
-        self.final_layernorm = LayerNorm(config.vt_hidden_size, EPS)
+        self.final_layernorm = LayerNorm(config.vt_hidden_size, NORM_EPS)
 
-    def forward(self, x_PD: Tensor, turns: Sequence[Tensor]) -> Tensor:
+    def forward(self, x_ND: Tensor, grid: Grid) -> Tensor:
+        turns_NK = turns(grid, self.head_dim).to(x_ND.device)
         for block in self.blocks:
-            x_PD = block(x_PD, turns)
-        return self.final_layernorm(x_PD)
+            x_ND = block(x_ND, turns_NK)
+        return self.final_layernorm(x_ND)
 
 
 class VisionTower(nn.Module):
     def __init__(self, config: VisionConfig):
         super().__init__()
-        self.config = config
+        self.merge = config.merge_kernel_size
         self.patch_embed = PatchEmbed(config)
         self.encoder = VisionEncoder(config)
 
-    def forward(self, patches_P3SS: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
-        """Patches in the order frame, row, column of each item → its patches averaged over time and grouped into
-        tokens: [T, M, D] of each item."""
-        across = [turns(grid, self.config.head_dim) for grid in grids]
-        x_PD = self.encoder(self.patch_embed(patches_P3SS, grids), across)
-        parts = x_PD.split([frames * rows * columns for frames, rows, columns in grids])
-        return [self._merge(x_ND, grid) for x_ND, grid in zip(parts, grids, strict=True)]
-
-    def _merge(self, x_ND: Tensor, grid: Grid) -> Tensor:
-        frames, rows, columns = grid
-        down, across = self.config.merge_kernel_size
-        mean_hwD = x_ND.view(frames, rows, columns, -1).mean(0)
-        cells = mean_hwD.unflatten(1, (columns // across, across)).unflatten(0, (rows // down, down))
+    def forward(self, pixels_N3SS: Tensor, grid: Grid) -> Tensor:
+        """The patches of one item, frame after frame and row after row → [T, M, D]: averaged over its frames and
+        grouped into tokens, both row after row."""
+        x_ND = self.encoder(self.patch_embed(pixels_N3SS, grid), grid)
+        down, across = self.merge
+        mean_RQD = x_ND.unflatten(0, grid).mean(0)
+        cells = mean_RQD.unflatten(1, (-1, across)).unflatten(0, (-1, down))  # rows, down, columns, across, D
         return cells.transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
@@ -181,16 +183,31 @@ class Vision(nn.Module):
         self.vision_tower = VisionTower(config)
         self.mm_projector = VisionProjector(config, hidden_size)
 
-    def forward(self, patches_P3SS: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
-        """float32 patches [P, 3, S, S] and the grid of each item, whose rows and columns are multiples of the merge
-        kernel → [T, C] of each item."""
+    def forward(self, pixels_P3SS: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
+        """Normalised patches of all items end to end, float32 [P, 3, S, S], and the grid of each item → float32 [T, C]
+        of each item. Raises MediaError for a grid that this tower cannot take."""
+        sizes = [self._patches(grid) for grid in grids]
+        side = self.config.patch_size
+        if pixels_P3SS.shape != (sum(sizes), 3, side, side):
+            wanted = [sum(sizes), 3, side, side]
+            raise ValueError(f"patches {list(pixels_P3SS.shape)} do not fit the grids, which ask for {wanted}")
+        items = zip(pixels_P3SS.split(sizes), grids, strict=True)
+        return [self.mm_projector(self.vision_tower(pixels_N3SS, tuple(grid))) for pixels_N3SS, grid in items]
+
+    def _patches(self, grid: Grid) -> int:
+        """How many patches an item has, if it can be seen at all."""
+        frames, rows, columns = grid
         down, across = self.config.merge_kernel_size
-        for frames, rows, columns in grids:
-            if frames < 1 or rows < 1 or columns < 1 or rows % down or columns % across:
-                raise ValueError(f"a grid of {frames} x {rows} x {columns} patches cannot be merged {down} x {across}")
-        tokens = self.vision_tower(patches_P3SS, grids)
-        whole_TC = self.mm_projector(torch.cat(tokens))
-        return list(whole_TC.split([len(x_TMD) for x_TMD in tokens]))
+        most = self.config.init_pos_emb_time
+        if not 1 <= frames <= most:
+            raise MediaError(f"a clip of {frames} frames at once; this model takes from 1 to {most} of them")
+        if min(rows, columns) < 1 or max(rows, columns) > MAX_SIDE or frames * rows * columns > MAX_PATCHES:
+            raise MediaError(
+                f"{frames} x {rows} x {columns} patches; a side has from 1 to {MAX_SIDE}, an item {MAX_PATCHES}"
+            )
+        if rows % down or columns % across:
+            raise MediaError(f"{rows} x {columns} patches do not fall into tokens of {down} x {across}; fill them up")
+        return frames * rows * columns
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
@@ -203,7 +220,7 @@ class Vision(nn.Module):
             elif "norm" in name:
                 weight.fill_(1.0)
             elif name.endswith("pos_emb.weight"):
-                weight.normal_(0.0, 0.02, generator=generator)
+                weight.normal_(0.0, POSITION_SPREAD, generator=generator)
             else:
                 scale = depth if ".wo." in name or ".fc1." in name else 1.0
                 weight.normal_(0.0, scale * weight[0].numel() ** -0.5, generator=generator)

@@ -245,7 +245,8 @@ def is_ignored(name: str, config: ModelConfig) -> bool:
     """Known tensors the text path does not use: rotary tables, towers that see and hear, extra prediction layers."""
     if name.endswith(".rotary_emb.inv_freq"):
         return True
-    if (config.model_type == "kimi_k25" or config.vision) and name.startswith(VISION_PREFIXES):
+    sees = config.vision is not None or config.model_type == "kimi_k25"
+    if sees and name.startswith(VISION_PREFIXES):
         return True
     if config.audio is not None and name.startswith(AUDIO_PREFIXES):
         return True
