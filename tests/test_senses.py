@@ -1,50 +1,23 @@
 """A small model that sees and hears, from a directory, in conversation."""
 
-import io
-from dataclasses import replace
-
-import numpy as np
 import pytest
-import soundfile
 import torch
 from PIL import Image
-from tiny_hearing import CHUNKED, random_hearing
-from tiny_models import TOKENIZER, memory_config, tiny_transformer, write_model
-from tiny_vision import TOWER, random_vision
+from tiny_hearing import CHUNKED
+from tiny_models import TOKENIZER, tiny_transformer
+from tiny_senses import picture, sensing_model, sound
 
-import perilune
 from perilune.api import senses as rooms
 from perilune.api.model import Model
 from perilune.errors import MediaError, MessageError
-from perilune.model.model import Transformer
+from perilune.media import parts
+from perilune.media.parts import gather
 from perilune.text import specials as sp
-
-SEED = 5
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """With a chunk memory: its prompts go through listen."""
-    config = replace(
-        memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=TOKENIZER.special_id(sp.MEDIA_PAD)
-    )
-    made = Transformer(config)
-    made.init_weights(SEED)
-    made.senses["vision"] = random_vision(hidden=config.hidden_size)
-    made.senses["hearing"] = random_hearing(hidden=config.hidden_size)
-    return perilune.load(write_model(tmp_path_factory.mktemp("senses"), made))
-
-
-def picture(shade: int, size=(56, 40)) -> bytes:
-    held = io.BytesIO()
-    Image.linear_gradient("L").resize(size).point(lambda v: (v + shade) % 256).convert("RGB").save(held, "PNG")
-    return held.getvalue()
-
-
-def sound(pitch: float, seconds: float = 0.5) -> bytes:
-    held, time = io.BytesIO(), np.arange(int(16_000 * seconds)) / 16_000
-    soundfile.write(held, 0.3 * np.sin(2 * np.pi * pitch * time), 16_000, format="WAV")
-    return held.getvalue()
+    return sensing_model(tmp_path_factory.mktemp("senses"))
 
 
 def asked(*parts) -> list[dict]:
@@ -57,6 +30,10 @@ def image(data) -> dict:
 
 def audio(data) -> dict:
     return {"type": "audio", "audio": data}
+
+
+def perceived(model: Model, *parts):
+    return model.senses.perceive(gather(asked(*parts), model.senses.has)[1])
 
 
 def reply(model: Model, *parts):
@@ -91,8 +68,8 @@ def test_what_is_seen_and_heard_changes_the_reply_and_the_same_gives_the_same(mo
 
 
 def test_rows_do_not_depend_on_the_company(model):
-    both = model.senses.perceive(asked(image(picture(1)), image(picture(2))))
-    alone = model.senses.perceive(asked(image(picture(2))))
+    both = perceived(model, image(picture(1)), image(picture(2)))
+    alone = perceived(model, image(picture(2)))
     assert torch.equal(both[1].rows()[0], alone[0].rows()[0]) and both[1].digest == alone[0].digest
 
 
@@ -100,12 +77,12 @@ def test_a_path_is_read_and_the_content_counts_not_the_file(model, tmp_path):
     first, second = tmp_path / "a.png", tmp_path / "b.bmp"
     first.write_bytes(picture(9))
     Image.open(first).save(second)
-    digests = [model.senses.perceive(asked(image(p)))[0].digest for p in (first, str(second))]
+    digests = [perceived(model, image(p))[0].digest for p in (first, str(second))]
     assert digests[0] == digests[1]
 
 
 def test_rows_are_kept_within_a_bound(model, monkeypatch):
-    made = model.senses.perceive(asked(*(image(picture(i)) for i in range(3))))
+    made = perceived(model, *(image(picture(i)) for i in range(3)))
     bytes_of_one = made[0].rows()[0].nbytes
     monkeypatch.setattr(rooms, "KEPT_BYTES", 2 * bytes_of_one)
     for one in made:
@@ -122,17 +99,19 @@ def test_the_next_turn_does_not_read_the_picture_again(model):
 
 def test_a_model_without_a_sense_says_so_before_anything_is_read():
     blind = Model(tiny_transformer(), TOKENIZER)
-    for part, told in ((image("no such file"), "it has no eyes"), (audio(b"no sound"), "it has no ears")):
-        with pytest.raises(MessageError, match=rf"messages\[0\].content\[0\]: this model takes no \w+ part, {told}"):
+    for part, told in ((image("no such file"), "no eyes"), (audio(b"no sound"), "no ears")):
+        with pytest.raises(MessageError, match=rf"messages\[0\].content\[0\]: this model has {told}"):
             blind.chat(asked(part))
 
 
 def test_damaged_media_and_too_many_are_refused_and_the_model_goes_on(model, monkeypatch):
-    with pytest.raises(MediaError, match="the picture is not"):
+    with pytest.raises(MediaError, match=r"messages\[0\].content\[0\]: this is no image"):
         reply(model, image(b"not a picture"))
-    with pytest.raises(MediaError, match="the sound"):
-        reply(model, audio(b"RIFF"))
-    monkeypatch.setattr(rooms, "MOST_ITEMS", 2)
-    with pytest.raises(MessageError, match="the messages hold 3 media; at most 2 are taken"):
+    with pytest.raises(MediaError, match=r"messages\[0\].content\[1\]: the picture is damaged"):
+        reply(model, image(picture(1)), image(picture(0)[:100]))
+    with pytest.raises(MediaError, match=r"messages\[0\].content\[0\]: the sound is cut short"):
+        reply(model, audio(sound(440)[:100]))
+    monkeypatch.setattr(parts, "MAX_ITEMS", 2)
+    with pytest.raises(MessageError, match=r"messages\[0\].content\[2\]: a conversation may have 2 media"):
         reply(model, *(image(picture(i)) for i in range(3)))
     assert reply(model, image(picture(3))).usage.prompt_tokens > 0

@@ -1,5 +1,6 @@
 """Bodies that are almost right, with something odd in one or two places: an answer or a refusal, and never a fault."""
 
+import base64
 import copy
 import json
 import random
@@ -7,6 +8,7 @@ import random
 import httpx
 import pytest
 from served import served, tiny_model
+from tiny_senses import picture, sensing_model, sound
 
 from perilune.server.kept import Kept
 
@@ -117,14 +119,46 @@ BODIES = {
 }
 
 
+PICTURE, SOUND = (base64.b64encode(data).decode() for data in (picture(1), sound(440, 0.1)))
+PLACE = f"data:image/png;base64,{PICTURE}"
+SOURCE = {"type": "base64", "media_type": "image/png", "data": PICTURE}
+DOCUMENT = {"type": "text", "media_type": "text/plain", "data": "a fox"}
+PARTS = [
+    {"type": "image_url", "image_url": {"url": PLACE, "detail": "low"}},
+    {"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}},
+    {"type": "file", "file": {"file_data": "data:text/plain;base64,YQ==", "filename": "a.txt"}},
+]
+BLOCKS = [{"type": "image", "source": SOURCE}, {"type": "document", "title": "T", "source": DOCUMENT}]
+RESULT = {"type": "tool_result", "tool_use_id": "t", "content": BLOCKS[:1]}
+ITEMS = [
+    {"type": "input_image", "image_url": PLACE, "detail": "auto"},
+    {"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}},
+    {"type": "input_file", "file_data": "data:text/plain;base64,YQ==", "filename": "a.txt"},
+]
+WITH_MEDIA = {
+    "/v1/chat/completions": {"max_tokens": 2, "messages": [{"role": "user", "content": PARTS}]},
+    "/v1/tokenizers/estimate-token-count": {"messages": [{"role": "user", "content": PARTS}]},
+    "/v1/messages": {"max_tokens": 2, "messages": [{"role": "user", "content": [*BLOCKS, RESULT]}]},
+    "/v1/responses": {"max_output_tokens": 2, "input": [{"role": "user", "content": ITEMS}]},
+}
+ODD_PLACES = ["data:image/png;base64,", "data:,x", "ms://x", "file:///etc/passwd", "http://127.0.0.1/", "/etc/passwd"]
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzzed")
+    yield from clients(tiny_model(folder / "model", context=4096), folder)
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seeing")
+    yield from clients(sensing_model(folder / "model"), folder)
+
+
+def clients(model, folder):
     kept = Kept(folder / "state")
-    with (
-        served(tiny_model(folder / "model", context=4096), kept=kept) as at,
-        httpx.Client(base_url=at, timeout=120) as made,
-    ):
+    with served(model, kept=kept) as at, httpx.Client(base_url=at, timeout=120) as made:
         yield made
     kept.close()
 
@@ -138,7 +172,7 @@ def places(value, found):
     return found
 
 
-def mutated(body, rng):
+def mutated(body, rng, odd=ODD):
     made = copy.deepcopy(body)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         container, key = rng.choice(places(made, []))
@@ -150,7 +184,7 @@ def mutated(body, rng):
         elif what < 0.3 and isinstance(container, dict):
             container["odd" + str(key)] = container.pop(key)
         else:
-            container[key] = copy.deepcopy(rng.choice(ODD))
+            container[key] = copy.deepcopy(rng.choice(odd))
         if not places(made, []):
             break
     if body is not EMBEDDINGS:
@@ -160,9 +194,21 @@ def mutated(body, rng):
 
 @pytest.mark.parametrize("path", BODIES)
 def test_no_body_brings_a_fault(client, path):
+    seen = answers(client, path, BODIES[path], ODD)
+    assert seen.get(400, 0) > 10 and (seen.get(200, 0) > 3 or path == "/v1/batches")
+
+
+@pytest.mark.parametrize("path", WITH_MEDIA)
+def test_no_body_with_media_brings_a_fault(seeing, path):
+    seen = answers(seeing, path, WITH_MEDIA[path], ODD + ODD_PLACES)
+    assert seen.get(400, 0) > 10 and seen.get(200, 0) > 3
+
+
+def answers(client, path, whole, odd):
+    """How many answers had each status."""
     rng, seen = random.Random(path), {}
     for _ in range(150):
-        body = json.dumps(mutated(BODIES[path], rng))
+        body = json.dumps(mutated(whole, rng, odd))
         answer = client.post(path, content=body, headers={"content-type": "application/json"})
         seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
         assert answer.status_code < 500, (answer.text, body)
@@ -170,7 +216,7 @@ def test_no_body_brings_a_fault(client, path):
             assert answer.json()["error"]["message"], body
         else:
             assert b"server_error" not in answer.content and b"api_error" not in answer.content, (answer.text, body)
-    assert seen.get(400, 0) > 10 and (seen.get(200, 0) > 3 or path == "/v1/batches")
+    return seen
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])

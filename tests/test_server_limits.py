@@ -12,6 +12,7 @@ from perilune.api.embeddings import MOST_TEXTS
 from perilune.api.openai import MOST_CHOICES
 from perilune.api.responses import LONGEST_NAME, LONGEST_VALUE, MOST_PAIRS
 from perilune.engine import types
+from perilune.media.parts import MAX_ITEMS
 from perilune.server import batches, files
 from perilune.server.guard import LONGEST_TARGET, MOST_BODY_BYTES, MOST_HEADER_BYTES, MOST_HEADERS
 from perilune.server.kept import MOST_LISTED, Kept
@@ -25,6 +26,7 @@ USER = {"role": "user", "content": "hi"}
 PART = {"type": "text", "text": ""}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 ITEM_CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+IMAGE = {"type": "image", "source": {"type": "file", "file_id": "f"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 OVER = "x" * (MAX_GRAMMAR + 1)
 
@@ -40,14 +42,15 @@ def calls(count):
     return [USER, {"role": "assistant", "content": "", "tool_calls": [CALL] * count}]
 
 
-def blocks(count):
-    return [{"role": "user", "content": [PART] * count}]
+def blocks(count, part=PART):
+    return [{"role": "user", "content": [part] * count}]
 
 
 # What is sent beside the least that a request needs, and what the refusal says.
 CHATS = {
     "messages": ({"messages": [USER] * (MAX_MESSAGES + 1)}, "the limit is 65536"),
     "parts": ({"messages": blocks(MAX_PARTS + 1)}, "the limit is 65536"),
+    "media": ({"messages": blocks(MAX_ITEMS + 1, {"type": "image", "image": "ms://f"})}, "may have 256 media"),
     "calls": ({"messages": calls(MAX_CALLS + 1)}, "the limit is 4096"),
     "tools": ({"tools": [TOOL] * (MAX_TOOLS + 1)}, "the limit is 1024"),
     "depth of a tool": ({"tools": [{**TOOL, "function": nested(MAX_DEPTH + 1)}]}, "deeper than 100 levels"),
@@ -75,6 +78,7 @@ CHATS = {
 BLOCKS = {
     "messages": ({"messages": [USER] * (MAX_MESSAGES + 1)}, "the limit is 65536"),
     "blocks": ({"messages": blocks(MAX_PARTS + 1)}, "the limit is 65536"),
+    "media": ({"messages": blocks(MAX_ITEMS + 1, IMAGE)}, "may have 256 media"),
     "system": ({"system": [PART] * (MAX_PARTS + 1)}, "the limit is 65536"),
     "stop sequences": ({"stop_sequences": ["x"] * (types.MAX_STOP_STRINGS + 1)}, "at most 16 strings"),
     "tools": ({"tools": [{"name": "f", "input_schema": {}}] * (MAX_TOOLS + 1)}, "the limit is 1024"),
@@ -84,6 +88,7 @@ ITEMS = {
     "items": ({"input": [USER] * (MAX_MESSAGES + 1)}, "the limit is 65536"),
     "calls": ({"input": [ITEM_CALL] * (MAX_CALLS + 1)}, "the limit is 4096"),
     "parts": ({"input": [{"role": "user", "content": [PART] * (MAX_PARTS + 1)}]}, "the limit is 65536"),
+    "media": ({"input": blocks(MAX_ITEMS + 1, {"type": "input_image", "file_id": "f"})}, "may have 256 media"),
     "tools": ({"tools": [{"type": "function", "name": "f"}] * (MAX_TOOLS + 1)}, "the limit is 1024"),
     "metadata": ({"metadata": {str(i): "" for i in range(MOST_PAIRS + 1)}}, "16 names"),
     "name in metadata": ({"metadata": {"x" * (LONGEST_NAME + 1): ""}}, "up to 64 characters"),
@@ -123,7 +128,7 @@ def client(tmp_path_factory):
 
 
 def lives(client):
-    good = client.post(CHAT, json={"messages": [USER], "max_tokens": 1})
+    good = client.post(CHAT, json={"messages": [USER], "max_tokens": 1, "temperature": 0})
     return good.status_code == 200 and good.json()["usage"]["completion_tokens"] == 1
 
 

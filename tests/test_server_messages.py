@@ -66,7 +66,7 @@ def test_tokens_are_counted(client, model):
 
 def test_what_is_wrong_is_a_bad_request(client):
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
-    for messages, told in (([{"role": "user", "content": [image]}], "type 'image'"), ([{"role": "x"}], "role")):
+    for messages, told in (([{"role": "user", "content": [image]}], "no eyes"), ([{"role": "x"}], "role")):
         with pytest.raises(anthropic.BadRequestError, match=told):
             client.messages.create(model="tiny", max_tokens=4, messages=messages)
     with pytest.raises(anthropic.BadRequestError, match="tool_choice"):

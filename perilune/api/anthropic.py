@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from perilune.api.call_ids import foreign, normalised
-from perilune.api.messages import joined_text, part_text, refuse_unknown
+from perilune.api.messages import content_of, joined_parts, joined_text, part_text, refuse_unknown
 from perilune.api.streams import ChatReply
 from perilune.engine.types import Usage
 from perilune.errors import MessageError, RequestError
 from perilune.fields import finite, show_value
+from perilune.media.inline import data_url
+from perilune.media.parts import KEPT, MediaItem
 from perilune.text.calls import ToolCall
 from perilune.text.chat import MAX_MESSAGES, MAX_PARTS
 from perilune.text.checks import at_most
@@ -24,6 +26,7 @@ KNOWN = frozenset(
     )
 )
 TEXTS = ("text",)
+SOURCES = {"base64": ("media_type", "data"), "url": ("url",), "file": ("file_id",)}
 STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -88,6 +91,25 @@ def _block_text(block: Any, where: str) -> str:
     return part_text(block, where, TEXTS, "block")
 
 
+def _medium(block: Mapping[str, Any], where: str) -> MediaItem | str | None:
+    """A picture or a document; None for other blocks. A document that brings its text along is that text."""
+    kind, source = block.get("type"), block.get("source")
+    if kind not in ("image", "document"):
+        return None
+    source = source if isinstance(source, Mapping) else {}
+    how = source.get("type")
+    if kind == "document" and how == "text" and isinstance(source.get("data"), str):
+        told = (block.get("title"), block.get("context"), source["data"])
+        return "\n".join(text for text in told if isinstance(text, str) and text)
+    named = [source.get(name) for name in SOURCES.get(str(how), ())]
+    given = [value for value in named if isinstance(value, str) and value]
+    if not given or len(given) != len(named):
+        wanted = "; ".join(f"{how} with {' and '.join(names)}" for how, names in SOURCES.items())
+        raise MessageError(f"{where}.source must have a type and what goes with it: {wanted}")
+    place = data_url(*given) if how == "base64" else KEPT + given[0] if how == "file" else given[0]
+    return MediaItem("file" if kind == "document" else "image", place, where)
+
+
 def _messages(message: Any, where: str) -> list[dict[str, Any]]:
     """One of theirs is several of ours where it carries results of tools."""
     if not isinstance(message, Mapping) or message.get("role") not in ("user", "assistant", "system"):
@@ -102,15 +124,16 @@ def _messages(message: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _user(role: str, blocks: list[Any], where: str) -> list[dict[str, Any]]:
-    results, texts = [], []
+    results, said = [], []
     for i, block in enumerate(blocks):
         at = f"{where}.content[{i}]"
         if isinstance(block, Mapping) and block.get("type") == "tool_result":
-            told = _text(block.get("content") or "", f"{at}.content")
+            told = content_of(block.get("content") or "", f"{at}.content", TEXTS, "block", _medium)
             results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": told})
         else:
-            texts.append(_block_text(block, at))
-    return results + ([{"role": role, "content": "\n".join(texts)}] if texts or not results else [])
+            said.append((block, at))
+    content = joined_parts(said, TEXTS, "block", _medium)
+    return results + ([{"role": role, "content": content}] if said or not results else [])
 
 
 def _assistant(blocks: list[Any], where: str) -> list[dict[str, Any]]:

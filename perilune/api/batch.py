@@ -138,10 +138,11 @@ def run_batch(
     stop: threading.Event | None = None,
     cache_salt: str = "",
     priority: int = 0,
-    fetch: Fetch = local,
+    gate: Callable[[], Fetch] = lambda: local,
 ) -> BatchResult:
     """Answers every line that `out` does not answer yet, `together` at a time. Ctrl-C, or `stop`, writes nothing
-    half. `cache_salt` and `fetch` as in Model.stream; no line has a lower priority than `priority`."""
+    half. `cache_salt` as in Model.stream; no line has a lower priority than `priority`, and what its messages name is
+    read through a `gate` of its own."""
     if not 1 <= together <= model.engine.scheduler.max_batch:
         raise RequestError(f"together must be from 1 to {model.engine.scheduler.max_batch}, got {together}")
     try:
@@ -151,12 +152,13 @@ def run_batch(
         raise RequestError(f"{out} cannot be written: {error}") from error
     todo = [line for line in lines if line.custom_id not in before]
     result = BatchResult(before=len(lines) - len(todo), left=len(todo))
-    stopping, shared = stop or threading.Event(), {"cache_salt": cache_salt, "fetch": fetch}
+    stopping = stop or threading.Event()
     waiting, running = iter(todo), {}
     with file, ThreadPoolExecutor(together) as team:
         try:
             while True:
                 while len(running) < together and (line := next(waiting, None)):
+                    shared = {"cache_salt": cache_salt, "fetch": gate()}
                     running[team.submit(_answer, model, line, stopping, priority, shared)] = line
                 if not running:
                     return result

@@ -1,19 +1,23 @@
-"""What the protocols share: fields that nobody knows, texts in parts, and replies as messages."""
+"""What the protocols share: fields that nobody knows, texts and media in parts, and replies as messages."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from perilune.api.custom import input_of
 from perilune.errors import MessageError, RequestError
 from perilune.fields import show_value
+from perilune.media.parts import MediaItem
 from perilune.text.chat import MAX_PARTS
 from perilune.text.checks import at_most
 
 if TYPE_CHECKING:
     from perilune.api.streams import ChatReply
     from perilune.text.calls import ToolCall
+
+# A part that is a medium, and where it stands → an item, or the text of a document; None for all other parts.
+AsMedium = Callable[[Mapping[str, Any], str], MediaItem | str | None]
 
 
 def refuse_unknown(body: Mapping[str, Any], known: frozenset[str]) -> None:
@@ -32,12 +36,39 @@ def joined_text(content: Any, where: str, kinds: tuple[str, ...], word: str) -> 
     return "\n".join(part_text(part, f"{where}[{i}]", kinds, word) for i, part in parts)
 
 
+def content_of(
+    content: Any, where: str, kinds: tuple[str, ...], word: str, medium: AsMedium
+) -> str | list[dict[str, Any]]:
+    """A text, or parts of which some may be media."""
+    if not isinstance(content, list):
+        return joined_text(content, where, kinds, word)
+    parts = enumerate(at_most(MAX_PARTS, content, where))
+    return joined_parts(((part, f"{where}[{i}]") for i, part in parts), kinds, word, medium)
+
+
+def joined_parts(
+    parts: Iterable[tuple[Any, str]], kinds: tuple[str, ...], word: str, medium: AsMedium
+) -> str | list[dict[str, Any]]:
+    """The texts of parts, each with where it stands, and the media between them; one text where there are no media."""
+    made: list[str | MediaItem] = []
+    for part, where in parts:
+        found = medium(part, where) if isinstance(part, Mapping) else None
+        found = part_text(part, where, kinds, word) if found is None else found
+        if isinstance(found, str) and made and isinstance(made[-1], str):
+            made[-1] += "\n" + found
+        else:
+            made.append(found)
+    if not any(isinstance(one, MediaItem) for one in made):
+        return "".join(map(str, made))
+    return [{"type": "text", "text": one} if isinstance(one, str) else one.part for one in made]
+
+
 def part_text(part: Any, where: str, kinds: tuple[str, ...], word: str) -> str:
     kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
     spare = "refusal" if kind == "refusal" else "text"
     text = part.get("text", part.get(spare)) if isinstance(part, Mapping) else None
     if kind not in kinds or not isinstance(text, str):
-        raise MessageError(f"{where} is a {word} of type {show_value(kind, 40)}; only text can be read so far")
+        raise MessageError(f"{where} is a {word} of type {show_value(kind, 40)}, which cannot be read here")
     return text
 
 

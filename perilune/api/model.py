@@ -31,7 +31,7 @@ from perilune.engine.reading import Piece
 from perilune.engine.types import Request, SamplingParams, token_ids
 from perilune.errors import ContextError, RequestError, TokenizerError
 from perilune.fields import show_value
-from perilune.media.parts import Fetch, local
+from perilune.media.parts import Fetch, gather, local
 from perilune.model.checkpoint import device_slots, expert_store, load_transformer
 from perilune.model.media_rows import MediaRows
 from perilune.model.model import Transformer
@@ -258,8 +258,8 @@ class Model:
         reused under the same `cache_salt`. Replies of a higher `priority` (0 to 100) wait for those of a lower one.
 
         Pictures, sounds and clips are parts of a message's content: {"type": "image", "image": …} with a path or
-        bytes, and so "audio" and "video"; or OpenAI's image_url, input_audio and video_url. `fetch` says what a path or
-        an address in them may be read from: files of this machine by default.
+        bytes, and so "audio" and "video"; or OpenAI's image_url, input_audio, video_url and file. `fetch` decides what
+        paths and addresses in them are read: by default files of this machine, so it is not for a stranger's messages.
         """
         thinks = thinking and not continue_final_message
         shape = shape_of(
@@ -273,7 +273,8 @@ class Model:
         if continue_final_message and shape is not None and not shape.optional:
             raise RequestError("a final message that is gone on with cannot be held to a form from its middle on")
         tools = None if tool_choice == "none" else tools
-        perceived = self.senses.perceive(messages, fetch)
+        messages, media = gather(messages, self.senses.has, fetch)
+        perceived = self.senses.perceive(media)
         rendered = self._render(
             messages,
             tools,
@@ -300,8 +301,8 @@ class Model:
     def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:
         """The prompt of a conversation, as text and ids; takes the options of `perilune.render`, and `fetch` as
         `stream` does. No tower runs for it."""
-        perceived = self.senses.perceive(messages, options.pop("fetch", local))
-        return self._render(messages, tools, perceived, **options)
+        messages, media = gather(messages, self.senses.has, options.pop("fetch", local))
+        return self._render(messages, tools, self.senses.perceive(media), **options)
 
     def _media(self, perceived: list[Perceived], rendered: Rendered) -> MediaRows | None:
         placeholder = self._needs_tokenizer("a picture or a sound").special_id(sp.MEDIA_PAD)

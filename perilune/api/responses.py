@@ -9,12 +9,13 @@ from typing import Any
 
 from perilune.api.call_ids import normalised
 from perilune.api.custom import arguments_of, as_choice, as_function, custom_names, input_of, is_custom
-from perilune.api.messages import joined_text, refuse_unknown
+from perilune.api.messages import content_of, joined_text, refuse_unknown
 from perilune.api.openai import thinks
 from perilune.api.streams import ChatReply
 from perilune.engine.types import Usage
 from perilune.errors import MessageError, RequestError
 from perilune.fields import show_value
+from perilune.media.parts import MediaItem, item_of
 from perilune.text.calls import ToolCall
 from perilune.text.chat import MAX_MESSAGES
 from perilune.text.checks import at_most
@@ -155,13 +156,13 @@ def _messages(given: Any) -> list[dict[str, Any]]:
             raise MessageError(f"{where} must be an object")
         kind = item.get("type", "message")
         if kind in ("function_call_output", "custom_tool_call_output"):
-            told = _text(item.get("output"), f"{where}.output")
+            told = _parts(item.get("output"), f"{where}.output")
             made.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": told})
         elif kind == "message" and item.get("role") != "assistant":
             role = ROLES.get(str(item.get("role")))
             if role is None:
                 raise MessageError(f"{where} needs a role of {', '.join(ROLES)}")
-            made.append({"role": role, "content": _text(item.get("content"), f"{where}.content")})
+            made.append({"role": role, "content": _parts(item.get("content"), f"{where}.content")})
         else:
             _add_to_reply(made, item, kind, where)
     return made
@@ -202,6 +203,22 @@ def _into(made: list[dict[str, Any]], message: dict[str, Any]) -> dict[str, Any]
 
 def _text(content: Any, where: str) -> str:
     return joined_text(content, where, TEXTS, "part")
+
+
+def _parts(content: Any, where: str) -> str | list[dict[str, Any]]:
+    return content_of(content, where, TEXTS, "part", _medium)
+
+
+def _medium(part: Mapping[str, Any], where: str) -> MediaItem | None:
+    """Their fields stand in the part itself, where a chat's part has an object for them."""
+    if part.get("type") == "input_audio":
+        return item_of(part, where)
+    if part.get("type") not in ("input_image", "input_file"):
+        return None
+    word = "image_url" if part["type"] == "input_image" else "file"
+    named = {"url": part.get("image_url" if word == "image_url" else "file_url")}
+    named |= {name: part.get(name) for name in ("file_id", "file_data")}
+    return item_of({"type": word, word: named}, where)
 
 
 def new_id(kind: str = "resp") -> str:

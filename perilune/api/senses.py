@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from perilune.config_audio import SAMPLE_RATE
-from perilune.errors import MessageError, WeightsError
+from perilune.errors import MediaError, WeightsError
 from perilune.media.audio import load_audio
 from perilune.media.image import image_item, load_image
-from perilune.media.parts import Fetch, local, part_source
+from perilune.media.parts import Medium
 from perilune.media.patches import Patches
 from perilune.media.settings import FILE_NAME, PUBLISHED, MediaConfig
 from perilune.media.source import Source
@@ -36,12 +36,8 @@ from perilune.model.media_rows import MediaRows
 from perilune.model.model import Transformer
 from perilune.model.vision import Vision
 from perilune.model.vision_checkpoint import load_vision
-from perilune.text.media import PART_KINDS
 
-MOST_ITEMS = 256
 KEPT_BYTES = 256 << 20
-SENSE_OF = {"image": "vision", "video": "vision", "audio": "hearing"}
-LACKS = {"vision": "it has no eyes", "hearing": "it has no ears"}
 
 
 @dataclass(frozen=True)
@@ -64,16 +60,9 @@ class Senses:
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, list[Tensor]] = OrderedDict()
 
-    def perceive(self, messages: Sequence[Mapping[str, Any]], fetch: Fetch = local) -> list[Perceived]:
-        """The media of a conversation in their order. Raises MessageError and MediaError, which name the part."""
-        parts = list(media_parts(messages))
-        for part, where in parts:
-            sense = SENSE_OF[PART_KINDS[part["type"]]]
-            if sense not in self.has:
-                raise MessageError(f"{where}: this model takes no {part['type']} part, {LACKS[sense]}")
-        if len(parts) > MOST_ITEMS:
-            raise MessageError(f"the messages hold {len(parts)} media; at most {MOST_ITEMS} are taken")
-        return [self._perceive(*part_source(part, where, fetch)) for part, where in parts]
+    def perceive(self, media: Sequence[Medium]) -> list[Perceived]:
+        """The media of a conversation in their order. Raises MediaError, which names the part."""
+        return [self._perceive(medium) for medium in media]
 
     def rows(self, perceived: Iterable[Perceived], ids: Sequence[int], placeholder: int) -> MediaRows | None:
         """Rows for the placeholders of a rendered prompt, which stand there block by block in the same order."""
@@ -86,7 +75,13 @@ class Senses:
         assert at == len(places), "a prompt has as many placeholders as its media have rows"
         return MediaRows.of(made)
 
-    def _perceive(self, kind: str, source: Source) -> Perceived:
+    def _perceive(self, medium: Medium) -> Perceived:
+        try:
+            return self._decoded(medium.kind, medium.source)
+        except MediaError as error:
+            raise MediaError(f"{medium.where}: {error}") from None
+
+    def _decoded(self, kind: str, source: Source) -> Perceived:
         if kind == "audio":
             samples_T, audio = load_audio(source), self._model.config.audio
             assert audio is not None
@@ -139,15 +134,6 @@ class Senses:
                     raise WeightsError(f"this model was not loaded from a directory, so its {name} cannot be loaded")
                 self._model.senses[name] = load(self._directory)
             return self._model.senses[name]
-
-
-def media_parts(messages: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """The parts of a conversation that are media, each with where it stands; what is malformed, `render` refuses."""
-    for index, message in enumerate(messages if isinstance(messages, list | tuple) else ()):
-        content = message.get("content") if isinstance(message, Mapping) else None
-        for at, part in enumerate(content if isinstance(content, list | tuple) else ()):
-            if isinstance(part, Mapping) and isinstance(part.get("type"), str) and part["type"] in PART_KINDS:
-                yield part, f"messages[{index}].content[{at}]"
 
 
 def _digest(kind: str, arrays: Iterable[np.ndarray]) -> bytes:

@@ -32,6 +32,13 @@ def serve(
         Path | None,
         typer.Option("--state", help="Where files, responses and batches are kept (default: the user's state folder)."),
     ] = None,
+    allow_remote_media: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-remote-media",
+            help="A host that pictures, sounds and clips may be fetched from, such as example.org or *.example.org.",
+        ),
+    ] = None,
     strict_k2: Annotated[
         bool, typer.Option("--strict-k2", help="Refuse chats that K2's hosted service would refuse.")
     ] = False,
@@ -45,12 +52,14 @@ def serve(
     int4: opt.Int4Option = opt.INT4_DEFAULT,
 ) -> None:
     """Serve a model to OpenAI's clients, on this machine only unless told otherwise."""
+    from perilune.media.fetch import Remote
     from perilune.server.app import make_app
     from perilune.server.app import serve as run
     from perilune.server.guard import is_loopback, new_key, read_keys
     from perilune.server.kept import Kept, state_folder
 
     keys = read_keys(api_key, api_key_file)
+    remote = Remote(allow_remote_media) if allow_remote_media else None
     if not keys and not is_loopback(host):
         keys = (new_key(),)
         typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
@@ -58,6 +67,6 @@ def serve(
     opt.tell_speed(opened, backbone)
     served = name or (Path(model).name if "/" in model else model)
     kept = Kept(state or state_folder(f"{served}-{port}"))
-    asked = {"keys": keys, "origins": tuple(allow_origin or ()), "kept": kept, "strict_k2": strict_k2}
-    app = make_app(opened, served, most=most, most_of_key=most_of_key, **asked)
+    asked = {"keys": keys, "origins": tuple(allow_origin or ()), "kept": kept, "remote": remote}
+    app = make_app(opened, served, most=most, most_of_key=most_of_key, strict_k2=strict_k2, **asked)
     run(app, host, port, lambda at: typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True))

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from perilune.api.model import Model
 from perilune.api.streams import ChatReply
 from perilune.errors import RequestError
-from perilune.media.parts import closed
+from perilune.server.gate import GateOf
 from perilune.server.guard import no_such_model, read_json
 from perilune.server.running import Desk, Ended, Opened, Reading, Running
 from perilune.text.reply import Delta
@@ -47,10 +47,11 @@ class Told:
 
 
 class Answers:
-    """Answers requests with one model, under the name it is served by; `told` is the protocol of a request."""
+    """Answers requests with one model, under the name it is served by; `told` is the protocol of a request, `gate_of`
+    says what its messages may name."""
 
-    def __init__(self, model: Model, name: str, desk: Desk, told: Callable[[Request], Told]):
-        self.model, self.name, self.desk, self.told = model, name, desk, told
+    def __init__(self, model: Model, name: str, desk: Desk, gate_of: GateOf, told: Callable[[Request], Told]):
+        self.model, self.name, self.desk, self.gate_of, self.told = model, name, desk, gate_of, told
 
     async def __call__(self, request: Request) -> Response:
         body = await read_json(request)
@@ -62,7 +63,8 @@ class Answers:
         told = self.told(request)
         # Keys share no cached prompts: how fast an answer comes would tell what others have asked.
         owner = request.state.owner
-        options = [own | {"cache_salt": owner, "fetch": closed} for own in told.options(body)]
+        shared = {"cache_salt": owner, "fetch": self.gate_of(owner)}
+        options = [own | shared for own in told.options(body)]
         running = self.desk.take(self.model.stream, options, owner)
         if body.get("stream"):
             return await self._streamed(running, told.events(body, self.name))

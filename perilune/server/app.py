@@ -22,12 +22,13 @@ from perilune.api.model import Model
 from perilune.api.openai import chat_options
 from perilune.engine.scheduler import BusyError
 from perilune.errors import ContextError, PeriluneError, WeightsError
-from perilune.media.parts import closed
+from perilune.media.fetch import Remote
 from perilune.server.answers import Answers, Told
 from perilune.server.batches import Batches
 from perilune.server.chat import CHAT
 from perilune.server.embeddings import Embeddings
 from perilune.server.files import Files
+from perilune.server.gate import gates
 from perilune.server.guard import Guard, TooLarge, error_body, no_such_model, read_json
 from perilune.server.kept import FullError, Kept
 from perilune.server.messages import MESSAGES
@@ -53,35 +54,38 @@ def make_app(
     most: int = MOST_TOGETHER,
     most_of_key: int | None = None,
     kept: Kept | None = None,
+    remote: Remote | None = None,
     strict_k2: bool = False,
 ) -> Starlette:
     """`name` is what clients call the model; `most` requests may be open at a time, `most_of_key` of one key.
 
-    Without `kept` there are no files and no batches, and no response is kept. `strict_k2` refuses chats that K2's
-    hosted service refuses.
+    Without `kept` there are no files and no batches, and no response is kept. Without `remote` nothing is fetched from
+    addresses in messages. `strict_k2` refuses chats that K2's hosted service refuses.
     """
     metrics = Metrics(model)
     desk = Desk(most, metrics.told, most_of_key)
-    batches, stored = (Batches(model, kept), Stored(kept)) if kept else (None, None)
+    gate_of = gates(kept, remote)
+    batches, stored = (Batches(model, kept, gate_of), Stored(kept)) if kept else (None, None)
     model.longest_reply = LONGEST_REPLY
     chat = replace(CHAT, options=strict_choices) if strict_k2 else CHAT
 
     def answers(told: Callable[[Request], Told]) -> Callable[[Request], Awaitable[Response]]:
-        return Answers(model, name, desk, told).__call__
+        return Answers(model, name, desk, gate_of, told).__call__
 
-    def tokens(options: dict[str, Any]) -> int:
+    async def tokens(request: Request, options: dict[str, Any]) -> int:
         names = ("thinking", "continue_final_message")
         chosen = {name: options[name] for name in names if name in options}
         tools = None if options.get("tool_choice") == "none" else options["tools"]
-        return len(model.render(options["messages"], tools, fetch=closed, **chosen).ids)
+        fetch = gate_of(request.state.owner)
+        # Media may have to be fetched and decoded; others are answered meanwhile.
+        return len((await run_in_threadpool(model.render, options["messages"], tools, fetch=fetch, **chosen)).ids)
 
     async def estimate(request: Request) -> Response:
-        options = chat_options(await read_json(request))
-        return JSONResponse({"data": {"total_tokens": await run_in_threadpool(tokens, options)}})
+        total = await tokens(request, chat_options(await read_json(request)))
+        return JSONResponse({"data": {"total_tokens": total}})
 
     async def count(request: Request) -> Response:
-        options = message_options(await read_json(request))
-        return JSONResponse({"input_tokens": await run_in_threadpool(tokens, options)})
+        return JSONResponse({"input_tokens": await tokens(request, message_options(await read_json(request)))})
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -116,6 +120,8 @@ def _about(model: Model, name: str, metrics: Metrics) -> list[Route]:
         "created": 0,
         "owned_by": "perilune",
         "context_length": model.context_length,
+        "supports_image_in": "vision" in model.senses.has,
+        "supports_video_in": "vision" in model.senses.has,
     }
 
     async def health(request: Request) -> Response:

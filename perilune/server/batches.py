@@ -25,8 +25,8 @@ from starlette.routing import Route
 from perilune.api.batch import URL, read_lines, run_batch
 from perilune.api.model import Model
 from perilune.errors import PeriluneError, RequestError
-from perilune.media.parts import closed
 from perilune.server.files import listed, new_file, nothing, single
+from perilune.server.gate import GateOf
 from perilune.server.guard import read_json
 from perilune.server.kept import Kept
 
@@ -43,8 +43,8 @@ logger = logging.getLogger("perilune.server")
 class Batches:
     """The endpoints of batches, and the thread that answers them."""
 
-    def __init__(self, model: Model, kept: Kept):
-        self.model, self.kept = model, kept
+    def __init__(self, model: Model, kept: Kept, gate_of: GateOf):
+        self.model, self.kept, self.gate_of = model, kept, gate_of
         (kept.folder / "batches").mkdir(exist_ok=True)
         self._closing, self._stop = threading.Event(), threading.Event()
         self._waiting: SimpleQueue[tuple[str, str]] = SimpleQueue()  # owner and id; an empty id ends the thread
@@ -149,14 +149,8 @@ class Batches:
                     self.kept.put("batch", owner, {**batch, "request_counts": _counts(total, done, 0)})
 
         if batch["status"] == "in_progress" and not self._closing.is_set():
-            options = {
-                "together": TOGETHER,
-                "on_done": on_done,
-                "stop": self._stop,
-                "cache_salt": owner,
-                "fetch": closed,
-            }
-            run_batch(self.model, lines, out, priority=PRIORITY, **options)
+            options = {"together": TOGETHER, "on_done": on_done, "stop": self._stop, "cache_salt": owner}
+            run_batch(self.model, lines, out, priority=PRIORITY, gate=lambda: self.gate_of(owner), **options)
         if not self._closing.is_set():
             self._end(owner, batch["id"], out)
 

@@ -21,7 +21,7 @@ from perilune.errors import RequestError
 from perilune.server.guard import TooLarge, error_body
 from perilune.server.kept import MOST_FILE_BYTES, MOST_LISTED, Kept
 
-PURPOSES = ("batch", "user_data", "assistants", "evals", "vision")
+PURPOSES = ("batch", "user_data", "assistants", "evals", "vision", "image", "video")
 MOST_NAME = 255
 MOST_UPLOADS = 4  # that are read at a time; they pass through temporary files
 FORM_BYTES = 1 << 20  # what a form may have beside its file

@@ -14,6 +14,7 @@ PART_KINDS = {
     "image_url": "image",
     "video": "video",
     "video_url": "video",
+    "input_video": "video",
     "audio": "audio",
     "input_audio": "audio",
 }
