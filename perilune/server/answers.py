@@ -69,7 +69,7 @@ class Answers:
 
     async def _whole(self, running: Running, request: Request) -> list[ChatReply]:
         """The replies; a client that hangs up ends them."""
-        looking = asyncio.create_task(_gone(request))
+        looking = asyncio.create_task(gone(request))
         reading = asyncio.create_task(_all(running))
         try:
             await asyncio.wait((looking, reading), return_when=asyncio.FIRST_COMPLETED)
@@ -96,7 +96,8 @@ class Answers:
         return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
 
-async def _gone(request: Request) -> None:
+async def gone(request: Request) -> None:
+    """Waits until the client has left."""
     while not await request.is_disconnected():
         await asyncio.sleep(LOOK_SECONDS)
 
