@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,6 +35,16 @@ def serve(
     strict_k2: Annotated[
         bool, typer.Option("--strict-k2", help="Refuse chats that K2's hosted service would refuse.")
     ] = False,
+    ray: Annotated[
+        int | None,
+        typer.Option(
+            "--ray",
+            min=1,
+            max=256,
+            help="Replicas on the Ray cluster of RAY_ADDRESS, or on this machine, behind one address; "
+            "--threads is for each of them, --ram for all together. SIGHUP replaces them one by one.",
+        ),
+    ] = None,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
     context: opt.ContextOption = None,
@@ -52,10 +62,20 @@ def serve(
     if not keys and not is_loopback(host):
         keys = (new_key(),)
         typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
+    served = name or (Path(model).name if "/" in model else model)
+    asked: dict[str, Any] = {"keys": keys, "origins": tuple(allow_origin or ()), "strict_k2": strict_k2}
+    asked |= {"most": most, "most_of_key": most_of_key}
+    folder = state or state_folder(f"{served}-{port}")
+
+    def tell(at: int) -> None:
+        typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True)
+
+    if ray is not None:
+        from perilune.fleet.serve import serve_fleet
+
+        load = opt.given(ram=ram, threads=threads, int4=int4, context=context, backbone=backbone, mirrors=mirror)
+        serve_fleet(ray, model, served, load, host, port, kept=Kept(folder), on_ready=tell, **asked)
+        return
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror)
     opt.tell_speed(opened, backbone)
-    served = name or (Path(model).name if "/" in model else model)
-    kept = Kept(state or state_folder(f"{served}-{port}"))
-    asked = {"keys": keys, "origins": tuple(allow_origin or ()), "kept": kept, "strict_k2": strict_k2}
-    app = make_app(opened, served, most=most, most_of_key=most_of_key, **asked)
-    run(app, host, port, lambda at: typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True))
+    run(make_app(opened, served, kept=Kept(folder), **asked), host, port, tell)

@@ -39,9 +39,10 @@ logger = logging.getLogger("perilune.server")
 
 
 class Batches:
-    """The endpoints of batches, and the thread that answers them. `run` is run_batch with a model, or does as it does."""
+    """The endpoints of batches, and the thread that answers them."""
 
     def __init__(self, run: Callable[..., BatchResult], kept: Kept):
+        """`run` is run_batch with a model, or takes the same options and does the same."""
         self.run, self.kept = run, kept
         (kept.folder / "batches").mkdir(exist_ok=True)
         self._closing, self._stop = threading.Event(), threading.Event()

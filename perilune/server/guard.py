@@ -85,8 +85,8 @@ class Guard:
         on_refused: Callable[[int], None] = lambda status: None,
         fronted: bool = False,
     ):
-        """`on_refused` hears of the status of every answer that is an error, but for faults of the server's own. Whoever
-        has a key of a `fronted` server says for whom it asks."""
+        """`on_refused` hears of the status of every answer that is an error, but for faults of the server's own.
+        Whoever has a key of a `fronted` server says for whom it asks."""
         self.app, self.origins, self.on_refused, self.fronted = app, origins, on_refused, fronted
         self._keys = [key.encode() for key in keys]
 
