@@ -11,16 +11,19 @@ import asyncio
 import logging
 import os
 import secrets
+import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from perilune.errors import PeriluneError, RequestError
 
 ADDRESS = "RAY_ADDRESS"  # Ray's own variable: the cluster to use
-INSTALL = "--ray needs Ray: pip install 'perilune[ray]'"
+NEEDED = ("ray", "httpx")
 STORE_BYTES = 80 << 20  # the least that Ray takes; nothing is put there
 ROOM_SECONDS = 60.0  # for the cluster to set the cores aside
 LOOPBACK = "127.0.0.1"
@@ -131,14 +134,14 @@ def threads_each(cores: Sequence[int], replicas: int) -> int:
 def cluster(replicas: int, threads: int | None) -> Iterator[tuple[Cluster, int]]:
     """Places for replicas, and the threads that each may use: `threads`, or its share of the cores. Afterwards all of
     them are gone, and so is a cluster that was started here."""
+    if not all(find_spec(name) for name in NEEDED):
+        raise RequestError("--ray needs Ray: pip install 'perilune[ray]'")
     address = os.environ.get(ADDRESS)
     if not address:
-        os.environ.update(_closed_off())  # before Ray is imported, which reads them then
-    try:
-        import ray
-        from ray.util.placement_group import placement_group
-    except ImportError:
-        raise RequestError(INSTALL) from None
+        threads = _threads([os.cpu_count() or 1], replicas, threads)
+        os.environ.update(_closed_off())  # Ray reads them when it is imported
+    import ray
+    from ray.util.placement_group import placement_group
 
     given: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
@@ -147,12 +150,10 @@ def cluster(replicas: int, threads: int | None) -> Iterator[tuple[Cluster, int]]
         ray.init(address=address or "local", **given)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RequestError(f"Ray cannot be used: {str(error)[:300]}") from None
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # through what follows; Ray's own tells a fault
     try:
         cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        each = threads or threads_each(cores, replicas)
-        if not each or sum(own // each for own in cores) < replicas:
-            wanted = f"{replicas} replicas of {each or 1} threads each"
-            raise RequestError(f"there is no room for {wanted}; cores of the machines: {', '.join(map(str, cores))}")
+        each = _threads(cores, replicas, threads)
         group = placement_group([{"CPU": each}] * replicas, strategy="SPREAD")
         if not group.wait(ROOM_SECONDS):
             raise RequestError(f"others use the cores of this cluster: {replicas} times {each} are not free now")
@@ -161,14 +162,24 @@ def cluster(replicas: int, threads: int | None) -> Iterator[tuple[Cluster, int]]
         ray.shutdown()
 
 
+def _threads(cores: Sequence[int], replicas: int, wanted: int | None) -> int:
+    """As many as are wanted, or as there can be; raises RequestError where there is no room for them."""
+    each = wanted or max(1, threads_each(cores, replicas))
+    if sum(own // each for own in cores) < replicas:
+        told = ", ".join(map(str, cores))
+        raise RequestError(f"there is no room for {replicas} replicas of {each} threads; cores of each machine: {told}")
+    return each
+
+
 def _closed_off() -> dict[str, str]:
-    """Ray's variables for a cluster of this machine alone. Its processes run whatever they are sent, so nobody else may
+    """Ray's variables for a cluster on this machine alone. Its processes run whatever they are sent, so nobody else may
     speak to them."""
     return {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system: its processes listen on this machine only
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # else whatever runs beside a server takes its cores
     }
 
 
