@@ -208,6 +208,12 @@ def test_only_keys_of_clients_come_in(keyed):
     assert httpx.get(address + "/ready").status_code == 200
 
 
+def test_odd_names_of_models_reach_a_replica(address):
+    for name, spelled in (("?a=b", "%3Fa=b"), ("a b/%", "a%20b/%25"), ("ä", "%C3%A4")):
+        answer = httpx.get(f"{address}/v1/models/{spelled}", headers=KEYED)
+        assert answer.status_code == 404 and f"no model is called {name!r}" in answer.json()["error"]["message"]
+
+
 def test_keys_share_no_cached_prompts(address):
     """What a client says of its owner is not believed."""
     body = {"messages": [{"role": "user", "content": "a secret of the first key " * 20}], "max_tokens": 1}
@@ -220,11 +226,9 @@ def test_keys_share_no_cached_prompts(address):
     assert cached(KEYS[1], **{"x-perilune-owner": ""}) == 0
 
 
-def test_the_front_describes_what_one_server_does(address, models, tmp_path):
+def test_the_front_describes_what_one_server_does(address, models, place):
     told = httpx.get(address + "/openapi.json", headers=KEYED).json()
-    kept = Kept(tmp_path / "state")
-    one = {route.path.replace(":path", "") for route in make_app(models[0], "tiny", kept=kept).routes}
-    kept.close()
+    one = {route.path.replace(":path", "") for route in make_app(models[0], "tiny", kept=place).routes}
     assert set(told["paths"]) == one
 
 
@@ -245,14 +249,12 @@ def test_operators_see_every_replica(keyed):
     assert len([line for line in lines if line.startswith("# TYPE perilune:generation_tokens_total")]) == 1
 
 
-def test_what_the_hosted_service_refuses_is_refused_but_in_batches(models, tmp_path):
-    kept = Kept(tmp_path / "state")
-    with fronted(models, kept=kept, strict_k2=True) as (address, _), client_of(address) as client:
+def test_what_the_hosted_service_refuses_is_refused_but_in_batches(models, place):
+    with fronted(models, kept=place, strict_k2=True) as (address, _), client_of(address) as client:
         answer = httpx.post(address + CHAT, json={"messages": ASKED, "temperature": 0}, timeout=60)
         assert answer.status_code == 400 and "temperature 1.0 only" in answer.json()["error"]["message"]
         assert httpx.post(address + CHAT, json={"messages": ASKED, "max_tokens": 2}, timeout=60).status_code == 200
         assert batch(client, {"1": {"messages": ASKED, "max_tokens": 2}}).request_counts.completed == 1
-    kept.close()
 
 
 def test_places_are_counted_over_all_replicas(models, slow):
@@ -302,11 +304,10 @@ def test_a_reply_that_breaks_off_says_so_and_later_ones_are_answered(models, slo
         until(lambda: len(local.fleet.ready()) == 2 and name not in local.fleet.ready())
 
 
-def test_a_batch_outlives_its_replicas(models, slow, tmp_path, monkeypatch):
+def test_a_batch_outlives_its_replicas(models, slow, place, monkeypatch):
     monkeypatch.setattr(replicas, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(lines, "RETRY_SECONDS", 0.01)
-    kept = Kept(tmp_path / "state")
-    with fronted(models, kept=kept) as (address, local), client_of(address) as client:
+    with fronted(models, kept=place) as (address, local), client_of(address) as client:
         bodies = {str(i): {"messages": ASKED, "max_tokens": 8, "ignore_eos": True, "seed": i} for i in range(12)}
 
         def kill():
@@ -322,7 +323,28 @@ def test_a_batch_outlives_its_replicas(models, slow, tmp_path, monkeypatch):
         assert (done.request_counts.completed, done.request_counts.failed) == (12, 0)
         assert {one["custom_id"] for one in told_in(client, done.output_file_id)} == set(bodies)
         assert local.fleet.restarts >= 2
-    kept.close()
+
+
+def test_a_line_that_kills_whoever_has_it_ends_with_an_error(models, slow, place, monkeypatch):
+    monkeypatch.setattr(replicas, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(lines, "RETRY_SECONDS", 0.01)
+    with fronted(models, kept=place) as (address, local), client_of(address) as client:
+        over = threading.Event()
+
+        def kill():
+            while not over.wait(0.01):
+                for replica in local.fleet.ready().values():
+                    if replica.open:
+                        replica.process.die()
+
+        killing = threading.Thread(target=kill)
+        killing.start()
+        done = batch(client, {"1": {"messages": ASKED, "ignore_eos": True}})
+        over.set()
+        killing.join()
+        (told,) = told_in(client, done.error_file_id)
+        assert "died whenever they had this line" in told["error"]["message"]
+        assert local.fleet.restarts >= lines.MOST_LOST
 
 
 def test_with_no_replica_left_clients_are_told_to_come_back(models):

@@ -65,13 +65,13 @@ def started(tmp_path):
 
 
 def asked(who, tokens, **fields):
-    said = [{"role": "user", "content": f"Tell me a story about {who}. " + f"{who} is very nice. " * 10}]
+    said = [{"role": "user", "content": f"Tell me a story about {who}. " + f"{who} is very nice. " * 4}]
     return {"messages": said, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, **fields}
 
 
 def stream(http, who, all_began):
     """The replica that answered, and whether its reply was whole; fails where it is neither that nor an error event."""
-    with http.stream("POST", CHAT, json=asked(who, 200, stream=True)) as answer:
+    with http.stream("POST", CHAT, json=asked(who, 120, stream=True)) as answer:
         lines = answer.iter_lines()
         told = [next(lines)]
         all_began.wait(60)

@@ -13,7 +13,20 @@ PACKAGE = ROOT / "perilune"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room may import itself and what stands to its left. Workshops stand beside the road and beside one another.
-ROAD = ["errors", "fields", "config", "text", "documents", "kernels", "weights", "model", "engine", "api", "server", "fleet"]
+ROAD = [
+    "errors",
+    "fields",
+    "config",
+    "text",
+    "documents",
+    "kernels",
+    "weights",
+    "model",
+    "engine",
+    "api",
+    "server",
+    "fleet",
+]
 FOUNDATION = {"errors", "fields", "config", "config_json", "config_parts", "presets"}
 SHARED = {"corpus", "tasks"}
 WORKSHOPS = {"train", "score", "bench", "plan", "show", "synth"}

@@ -13,10 +13,12 @@ from perilune.api.batch import URL, BatchResult, Line, answer_lines
 from perilune.engine.scheduler import BusyError
 from perilune.errors import ContextError, RequestError
 from perilune.fleet.routing import asked_of
-from perilune.fleet.sending import NoReplicaError, Sender
+from perilune.fleet.sending import LostError, NoReplicaError, Sender
 from perilune.server.answers import LOOK_SECONDS
 from perilune.server.app import RETRY_SECONDS
 
+STOPPED = "the batch was stopped"  # said to nobody: the line is asked again with the next start
+MOST_LOST = 5  # times that replicas may die with a line before it is taken for the reason
 ERRORS = {"busy": BusyError, "context_length_exceeded": ContextError}
 
 
@@ -37,15 +39,20 @@ class Lines:
             given = 0 if line.body.get("priority") is None else line.body["priority"]
             fixed: dict[str, Any] = {"model": self.name, "stream": False}
             fixed["priority"] = max(given, priority) if type(given) is int else given
-            while (told := self._asked({**line.body, **fixed}, cache_salt, stopping)) is None:
+            lost = 0
+            while lost < MOST_LOST:
+                try:
+                    told = self._asked({**line.body, **fixed}, cache_salt, stopping)
+                    return {**told, "model": str(line.body.get("model", ""))}
+                except (BusyError, NoReplicaError) as error:
+                    lost += isinstance(error, LostError)
                 if stopping.wait(RETRY_SECONDS):
-                    raise RequestError("the batch was stopped")
-            return {**told, "model": str(line.body.get("model", ""))}
+                    raise RequestError(STOPPED)
+            raise RequestError("replicas died whenever they had this line")
 
         return answer_lines(answer, lines, out, **options)
 
-    def _asked(self, body: dict[str, Any], owner: str, stopping: threading.Event) -> dict[str, Any] | None:
-        """None where nobody has time for it now."""
+    def _asked(self, body: dict[str, Any], owner: str, stopping: threading.Event) -> dict[str, Any]:
         assert self.loop is not None, "batches start after the front"
         asking = asyncio.run_coroutine_threadsafe(self._send(body, owner), self.loop)
         while not stopping.is_set():
@@ -53,10 +60,8 @@ class Lines:
                 return asking.result(LOOK_SECONDS)
             except NotYet:
                 continue
-            except (BusyError, NoReplicaError):
-                return None
         asking.cancel()
-        raise RequestError("the batch was stopped")
+        raise RequestError(STOPPED)
 
     async def _send(self, body: dict[str, Any], owner: str) -> dict[str, Any]:
         sent = await self.sender.send("POST", URL, json.dumps(body).encode(), asked=asked_of(body, owner), owner=owner)

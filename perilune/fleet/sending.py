@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 REPLICA_HEADER = "x-perilune-replica"
 PASSED = ("content-type", "cache-control", "x-accel-buffering", "retry-after")  # headers of an answer
-MOST_ATTEMPTS = 4
+MOST_LOST = 2  # what kills its replica kills no third one
 NOBODY = Asked()
 
 
 class NoReplicaError(PeriluneError):
-    """No replica is ready."""
+    """No replica has taken the request."""
 
 
-class LostError(PeriluneError):
-    """A replica died while it answered."""
+class LostError(NoReplicaError):
+    """A replica died with the request."""
 
 
 @dataclass
@@ -66,22 +66,22 @@ class Sender:
         owner: str = "",
     ) -> Sent:
         """`kind` is what the body says it is, `owner` for whom it is sent. Returns once there is a whole answer, or a
-        first event. Raises NoReplicaError."""
+        first event. Raises NoReplicaError, LostError where it was a replica's end."""
+        failed: NoReplicaError = NoReplicaError("no replica is ready; send this request again later")
         tried: set[str] = set()
-        for _ in range(MOST_ATTEMPTS):
-            ready = self.fleet.ready(tried)
-            if not ready:
-                break
+        lost = 0
+        while lost < MOST_LOST and (ready := self.fleet.ready(tried)):
             replica = ready[self.router.choose(asked, {name: one.open for name, one in ready.items()})]
             try:
                 request = replica.client.build_request(
                     method, path, content=body, headers={"content-type": kind, OWNER_HEADER: owner}
                 )
                 return await _sent(replica, request)
-            except LostError:
+            except NoReplicaError as error:
+                failed, lost = error, lost + isinstance(error, LostError)
                 tried.add(replica.name)
                 self.retried += 1
-        raise NoReplicaError("no replica is ready; send this request again later")
+        raise failed
 
 
 async def _sent(replica: Replica, request: httpx.Request) -> Sent:
@@ -100,8 +100,11 @@ async def _sent(replica: Replica, request: httpx.Request) -> Sent:
                 sent.events = _with_first(await anext(events), events)
             else:
                 sent.whole = await response.aread()
+        except httpx.ConnectError:
+            raise NoReplicaError("a replica cannot be reached; send this request again later") from None
         except (httpx.HTTPError, StopAsyncIteration) as error:
-            raise LostError(f"replica {replica.name} does not answer: {error!r}") from None
+            told = f"the replica that had this request was lost ({type(error).__name__}); send it again later"
+            raise LostError(told) from None
         sent.closing = opened.pop_all()
         return sent
 
