@@ -16,6 +16,7 @@ class LocalReplica:
 
     def __init__(self, app):
         self.app = app
+        app.state.replica = self
         self._server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", lifespan="on"))
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
