@@ -26,6 +26,7 @@ ROAD = [
     "engine",
     "api",
     "server",
+    "fleet",
 ]
 FOUNDATION = {"errors", "fields", "config", "config_audio", "config_json", "config_parts", "config_vision", "presets"}
 SHARED = {"corpus", "tasks"}

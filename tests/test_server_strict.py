@@ -4,7 +4,7 @@ import httpx
 import pytest
 from served import served, tiny_model
 
-from perilune.server.strict import strict_choices
+from perilune.server.strict import strict_body
 
 ASKED = [{"role": "user", "content": "hello"}]
 OFF = {"thinking": {"type": "disabled"}}
@@ -48,6 +48,6 @@ def test_what_the_hosted_service_refuses(address, fields, told):
 def test_what_it_takes_is_answered_with_what_it_fixes(address):
     body = {"model": "tiny", "messages": ASKED, "max_tokens": 4, **tools(), **OFF, "temperature": 0.6, "stop": ["x"]}
     assert httpx.post(address + "/v1/chat/completions", json=body, timeout=60).status_code == 200
-    (thinks,) = strict_choices({"messages": ASKED})
-    (instant,) = strict_choices({"messages": ASKED, **OFF})
+    thinks = strict_body({"messages": ASKED})
+    instant = strict_body({"messages": ASKED, **OFF})
     assert (thinks["temperature"], thinks["top_p"]) == (1.0, 0.95) and instant["temperature"] == 0.6

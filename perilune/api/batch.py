@@ -40,6 +40,10 @@ class Line:
     body: Mapping[str, Any]
 
 
+# The body of a completion for a line; raises PeriluneError where there is none.
+Answer = Callable[[Line, threading.Event], dict[str, Any]]
+
+
 @dataclass
 class BatchResult:
     """Counts of lines: those answered before, answered now, and refused."""
@@ -145,6 +149,24 @@ def run_batch(
     read through a `gate` of its own."""
     if not 1 <= together <= model.engine.scheduler.max_batch:
         raise RequestError(f"together must be from 1 to {model.engine.scheduler.max_batch}, got {together}")
+
+    def answer(line: Line, stopping: threading.Event) -> dict[str, Any]:
+        replies = _answer(model, line, stopping, priority, {"cache_salt": cache_salt, "fetch": gate()})
+        return completion(replies, str(line.body.get("model", "")), line.body.get("tools"))
+
+    return answer_lines(answer, lines, out, together=together, on_done=on_done, stop=stop)
+
+
+def answer_lines(
+    answer: Answer,
+    lines: list[Line],
+    out: Path,
+    *,
+    together: int,
+    on_done: OnDone | None = None,
+    stop: threading.Event | None = None,
+) -> BatchResult:
+    """What run_batch does, with `answer` called in threads; what it says once it has been told to stop is dropped."""
     try:
         before = answered_before(out)
         file = out.open("ab")
@@ -158,8 +180,7 @@ def run_batch(
         try:
             while True:
                 while len(running) < together and (line := next(waiting, None)):
-                    shared = {"cache_salt": cache_salt, "fetch": gate()}
-                    running[team.submit(_answer, model, line, stopping, priority, shared)] = line
+                    running[team.submit(answer, line, stopping)] = line
                 if not running:
                     return result
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -189,20 +210,19 @@ def _answer(
         return [stream.reply for stream in streams]
 
 
-def _write(file: Any, line: Line, future: Future[list[ChatReply]], result: BatchResult) -> None:
-    answer: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": line.custom_id}
+def _write(file: Any, line: Line, future: Future[dict[str, Any]], result: BatchResult) -> None:
+    told: dict[str, Any] = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": line.custom_id}
     try:
-        replies = future.result()
+        body = future.result()
     except PeriluneError as error:
         result.failed += 1
         result.errors.append(f"{line.custom_id}: {error}")
-        answer |= {"response": None, "error": {"code": type(error).__name__, "message": str(error)}}
+        told |= {"response": None, "error": {"code": type(error).__name__, "message": str(error)}}
     else:
         result.answered += 1
-        result.prompt_tokens += replies[0].usage.prompt_tokens
-        result.completion_tokens += sum(reply.usage.completion_tokens for reply in replies)
-        body = completion(replies, str(line.body.get("model", "")), line.body.get("tools"))
-        answer |= {"response": {"status_code": 200, "request_id": answer["id"], "body": body}, "error": None}
+        result.prompt_tokens += body["usage"]["prompt_tokens"]
+        result.completion_tokens += body["usage"]["completion_tokens"]
+        told |= {"response": {"status_code": 200, "request_id": told["id"], "body": body}, "error": None}
     result.left -= 1
-    file.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+    file.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
     file.flush()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from perilune.cli import options as opt
+from perilune.errors import RequestError
 
 
 def serve(
@@ -42,6 +44,16 @@ def serve(
     strict_k2: Annotated[
         bool, typer.Option("--strict-k2", help="Refuse chats that K2's hosted service would refuse.")
     ] = False,
+    ray: Annotated[
+        int | None,
+        typer.Option(
+            "--ray",
+            min=1,
+            max=256,
+            help="Replicas on the Ray cluster of RAY_ADDRESS, or on this machine, behind one address; "
+            "--threads is for each of them, --ram for all together. SIGHUP replaces them one by one.",
+        ),
+    ] = None,
     threads: opt.ThreadsOption = None,
     ram: opt.RamOption = None,
     gpu: opt.GpuOption = False,
@@ -63,10 +75,24 @@ def serve(
     if not keys and not is_loopback(host):
         keys = (new_key(),)
         typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
+    served = name or (Path(model).name if "/" in model else model)
+    asked: dict[str, Any] = {"keys": keys, "origins": tuple(allow_origin or ()), "strict_k2": strict_k2}
+    asked |= {"most": most, "most_of_key": most_of_key}
+    folder = state or state_folder(f"{served}-{port}")
+
+    tell = partial(_tell, served, host)
+    if ray is not None:
+        from perilune.fleet.serve import serve_fleet
+
+        if remote is not None or gpu:
+            raise RequestError("--ray takes neither --allow-remote-media nor --gpu yet: leave them out")
+        load = opt.given(ram=ram, threads=threads, int4=int4, context=context, backbone=backbone, mirrors=mirror)
+        serve_fleet(ray, model, served, load, host, port, kept=Kept(folder), on_ready=tell, **asked)
+        return
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
     opt.tell_speed(opened, backbone)
-    served = name or (Path(model).name if "/" in model else model)
-    kept = Kept(state or state_folder(f"{served}-{port}"))
-    asked = {"keys": keys, "origins": tuple(allow_origin or ()), "kept": kept, "remote": remote}
-    app = make_app(opened, served, most=most, most_of_key=most_of_key, strict_k2=strict_k2, **asked)
-    run(app, host, port, lambda at: typer.echo(f"{served} is served at http://{host}:{at}/v1", err=True))
+    run(make_app(opened, served, kept=Kept(folder), remote=remote, **asked), host, port, tell)
+
+
+def _tell(served: str, host: str, port: int) -> None:
+    typer.echo(f"{served} is served at http://{host}:{port}/v1", err=True)

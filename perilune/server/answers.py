@@ -87,7 +87,7 @@ class Answers:
 
 async def whole(running: Running, request: Request) -> list[Any]:
     """The replies, each whole; a client that hangs up ends them."""
-    looking = asyncio.create_task(_gone(request))
+    looking = asyncio.create_task(gone(request))
     reading = asyncio.create_task(_all(running))
     try:
         await asyncio.wait((looking, reading), return_when=asyncio.FIRST_COMPLETED)
@@ -100,7 +100,8 @@ async def whole(running: Running, request: Request) -> list[Any]:
         running.leave()
 
 
-async def _gone(request: Request) -> None:
+async def gone(request: Request) -> None:
+    """Waits until the client has left."""
     while not await request.is_disconnected():
         await asyncio.sleep(LOOK_SECONDS)
 

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 import perilune
 from perilune.api.anthropic import message_options
+from perilune.api.batch import BatchResult, run_batch
 from perilune.api.model import Model
 from perilune.api.openai import chat_options
 from perilune.engine.scheduler import BusyError
@@ -37,7 +38,7 @@ from perilune.server.openapi import description
 from perilune.server.responses import RESPONSES
 from perilune.server.running import MOST_TOGETHER, Desk
 from perilune.server.stored import Stored
-from perilune.server.strict import strict_choices
+from perilune.server.strict import strict_body
 
 RETRY_SECONDS = 2
 LONGEST_REPLY = 32_768  # tokens, where a request names no limit
@@ -56,18 +57,24 @@ def make_app(
     kept: Kept | None = None,
     remote: Remote | None = None,
     strict_k2: bool = False,
+    fronted: bool = False,
 ) -> Starlette:
     """`name` is what clients call the model; `most` requests may be open at a time, `most_of_key` of one key.
 
     Without `kept` there are no files and no batches, and no response is kept. Without `remote` nothing is fetched from
-    addresses in messages. `strict_k2` refuses chats that K2's hosted service refuses.
+    addresses in messages. `strict_k2` refuses chats that K2's hosted service refuses. A `fronted` server is one of
+    several behind `perilune.fleet`, which alone has its keys.
     """
     metrics = Metrics(model)
     desk = Desk(most, metrics.told, most_of_key)
     gate_of = gates(kept, remote)
-    batches, stored = (Batches(model, kept, gate_of), Stored(kept)) if kept else (None, None)
+
+    def batch(*given: Any, cache_salt: str, **options: Any) -> BatchResult:
+        return run_batch(model, *given, cache_salt=cache_salt, gate=lambda: gate_of(cache_salt), **options)
+
+    batches, stored = (Batches(batch, kept), Stored(kept)) if kept else (None, None)
     model.longest_reply = LONGEST_REPLY
-    chat = replace(CHAT, options=strict_choices) if strict_k2 else CHAT
+    chat = replace(CHAT, options=lambda body: [chat_options(strict_body(body))]) if strict_k2 else CHAT
 
     def answers(told: Callable[[Request], Told]) -> Callable[[Request], Awaitable[Response]]:
         return Answers(model, name, desk, gate_of, told).__call__
@@ -107,9 +114,9 @@ def make_app(
     ]
     if kept and batches and stored:
         routes += [*Files(kept).routes(), *batches.routes(), *stored.routes()]
-    routes.append(_described(routes))
-    guard = Middleware(Guard, keys=keys, origins=origins, on_refused=metrics.refused)
-    return Starlette(routes=routes, middleware=[guard], exception_handlers=_handlers(metrics), lifespan=life)
+    routes.append(described(routes))
+    guard = Middleware(Guard, keys=keys, origins=origins, on_refused=metrics.refused, fronted=fronted)
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers(metrics.refused), lifespan=life)
 
 
 def _about(model: Model, name: str, metrics: Metrics) -> list[Route]:
@@ -150,16 +157,19 @@ def _about(model: Model, name: str, metrics: Metrics) -> list[Route]:
     ]
 
 
-def _described(routes: list[Route]) -> Route:
+def described(routes: list[Route]) -> Route:
+    """The route that describes itself and the others."""
     told = description({"/openapi.json", *(route.path.replace(":path", "") for route in routes)})
 
-    async def described(request: Request) -> Response:
+    async def tell(request: Request) -> Response:
         return JSONResponse(told)
 
-    return Route("/openapi.json", described)
+    return Route("/openapi.json", tell)
 
 
-def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
+def handlers(on_fault: Callable[[int], None]) -> dict[Any, Callable[[Request, Any], Any]]:
+    """What errors look like; `on_fault` hears of those that are the server's own."""
+
     def refuse(status: int, told: str, kind: str, code: str | None = None) -> JSONResponse:
         return JSONResponse(error_body(told, kind, code), status)
 
@@ -184,7 +194,7 @@ def _handlers(metrics: Metrics) -> dict[Any, Callable[[Request, Any], Any]]:
 
     async def fault(request: Request, error: Exception) -> Response:
         logger.exception("a fault of the server's own at %s", request.url.path)
-        metrics.refused(500)  # told outside of the guard
+        on_fault(500)  # told outside of the guard
         return refuse(500, "a fault of the server's own; its log says more", "server_error")
 
     return {PeriluneError: ours, TooLarge: too_large, 404: missing, 405: missing, Exception: fault}

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,11 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from perilune.api.batch import URL, read_lines, run_batch
-from perilune.api.model import Model
+from perilune.api.batch import URL, BatchResult, read_lines
 from perilune.errors import PeriluneError, RequestError
 from perilune.server.files import listed, new_file, nothing, single
-from perilune.server.gate import GateOf
 from perilune.server.guard import read_json
 from perilune.server.kept import Kept
 
@@ -43,8 +41,9 @@ logger = logging.getLogger("perilune.server")
 class Batches:
     """The endpoints of batches, and the thread that answers them."""
 
-    def __init__(self, model: Model, kept: Kept, gate_of: GateOf):
-        self.model, self.kept, self.gate_of = model, kept, gate_of
+    def __init__(self, run: Callable[..., BatchResult], kept: Kept):
+        """`run` is run_batch with a model, or takes the same options and does the same."""
+        self.run, self.kept = run, kept
         (kept.folder / "batches").mkdir(exist_ok=True)
         self._closing, self._stop = threading.Event(), threading.Event()
         self._waiting: SimpleQueue[tuple[str, str]] = SimpleQueue()  # owner and id; an empty id ends the thread
@@ -150,7 +149,7 @@ class Batches:
 
         if batch["status"] == "in_progress" and not self._closing.is_set():
             options = {"together": TOGETHER, "on_done": on_done, "stop": self._stop, "cache_salt": owner}
-            run_batch(self.model, lines, out, priority=PRIORITY, gate=lambda: self.gate_of(owner), **options)
+            self.run(lines, out, priority=PRIORITY, **options)
         if not self._closing.is_set():
             self._end(owner, batch["id"], out)
 

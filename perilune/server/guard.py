@@ -23,6 +23,7 @@ MOST_BODY_BYTES = 64 << 20
 MOST_HEADERS, MOST_HEADER_BYTES = 128, 32 << 10
 LONGEST_TARGET = 8 << 10  # bytes of a path and its query
 OPEN_PATHS = ("/health", "/ready")  # say nothing about anybody
+OWNER_HEADER = "x-perilune-owner"  # from the front of several replicas: for whom it asks
 SHORTEST_KEY, LONGEST_KEY = 8, 512
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # one half of a pair; alone it is no text
 MOST_KEY_FILE = 1 << 16
@@ -84,9 +85,11 @@ class Guard:
         keys: tuple[str, ...],
         origins: tuple[str, ...] = (),
         on_refused: Callable[[int], None] = lambda status: None,
+        fronted: bool = False,
     ):
-        """`on_refused` hears of the status of every answer that is an error, but for faults of the server's own."""
-        self.app, self.origins, self.on_refused = app, origins, on_refused
+        """`on_refused` hears of the status of every answer that is an error, but for faults of the server's own.
+        Whoever has a key of a `fronted` server says for whom it asks."""
+        self.app, self.origins, self.on_refused, self.fronted = app, origins, on_refused, fronted
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,7 +105,7 @@ class Guard:
         request = Request(scope)
         key = self._key_of(request)
         refused = self._refusal(request, key is not None)
-        request.state.owner = owner_of(key)
+        request.state.owner = request.headers.get(OWNER_HEADER, "") if self.fronted else owner_of(key)
         await (refused(scope, receive, watched) if refused else self.app(scope, receive, watched))
 
     def _refusal(self, request: Request, known: bool) -> JSONResponse | None:
@@ -147,6 +150,11 @@ def _too_long(scope: Scope) -> JSONResponse | None:
 
 async def read_json(request: Request, most: int = MOST_BODY_BYTES) -> dict[str, Any]:
     """The body as a JSON object; raises RequestError, or TooLarge before it is all read."""
+    return parse_json(await read_body(request, most))
+
+
+async def read_body(request: Request, most: int = MOST_BODY_BYTES) -> bytes:
+    """A body that says that it is JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RequestError(f"send the body as application/json, not as {kind[:80] or 'nothing'}")
@@ -156,8 +164,12 @@ async def read_json(request: Request, most: int = MOST_BODY_BYTES) -> dict[str, 
         if size > most:
             raise TooLarge(f"the body is larger than {most >> 20} MiB")
         parts.append(part)
+    return b"".join(parts)
+
+
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """Raises RequestError for what is no JSON object, or holds what JSON cannot say."""
     try:
-        raw = b"".join(parts)
         body = json.loads(raw, parse_constant=finite, parse_float=finite)
         if SURROGATE.search(raw):
             json.dumps(body, ensure_ascii=False).encode()

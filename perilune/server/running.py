@@ -46,8 +46,31 @@ Open = Callable[..., ReplyStream | EmbeddingStream]
 OnReply = Callable[[Ended, float | None, float], None]
 
 
+class Places:
+    """How many requests may be open at a time, and how many of one owner."""
+
+    def __init__(self, most: int = MOST_TOGETHER, most_of_one: int | None = None):
+        self.most, self.most_of_one = most, most_of_one or most
+        self.open: Counter[str] = Counter()
+
+    def take(self, owner: str, more: int = 1) -> None:
+        """Raises BusyError where too many are open already."""
+        limit = min(self.most, self.most_of_one)
+        if more > limit:
+            raise RequestError(f"{more} answers are asked for, and this server writes {limit} at a time")
+        if self.open.total() + more > self.most:
+            raise BusyError(f"{self.open.total()} requests are open already; send this one again later")
+        if self.open[owner] + more > self.most_of_one:
+            told = f"{self.open[owner]} requests of this key are open, of {self.most_of_one} that may be"
+            raise BusyError(f"{told}; send this one again later")
+        self.open[owner] += more
+
+    def free(self, owner: str, more: int = 1) -> None:
+        self.open[owner] -= more
+
+
 class Desk:
-    """Takes requests and answers them in threads: so many at a time, and so many of one owner."""
+    """Takes requests and answers them in threads, as many as there are places."""
 
     def __init__(
         self,
@@ -57,21 +80,13 @@ class Desk:
     ):
         """`on_reply` hears of every reply that has ended: seconds until its first piece (None: no piece came), and in
         all."""
-        self.most, self.most_of_one, self.on_reply = most, most_of_one or most, on_reply
-        self.open: Counter[str] = Counter()
+        self.places, self.on_reply = Places(most, most_of_one), on_reply
         self._threads = ThreadPoolExecutor(most, "reply")
 
     def take(self, begin: Open, options: Sequence[dict[str, Any]], owner: str = "") -> Running:
         """One reply for each of the options. Must be called in the event loop. Raises BusyError where too many are open
         already."""
-        more, limit = len(options), min(self.most, self.most_of_one)
-        if more > limit:
-            raise RequestError(f"{more} answers are asked for, and this server writes {limit} at a time")
-        if self.open.total() + more > self.most:
-            raise BusyError(f"{self.open.total()} requests are open already; send this one again later")
-        if self.open[owner] + more > self.most_of_one:
-            told = f"{self.open[owner]} requests of this key are open, of {self.most_of_one} that may be"
-            raise BusyError(f"{told}; send this one again later")
+        self.places.take(owner, len(options))
         return Running(self, begin, options, owner)
 
     def close(self) -> None:
@@ -89,7 +104,6 @@ class Running:
         self._pieces: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
         self._leaving = threading.Event()
         self._streams: list[ReplyStream | EmbeddingStream] = []
-        desk.open[owner] += self.count
         for index, own in enumerate(options):
             desk._threads.submit(self._run, index, own)
 
@@ -130,7 +144,7 @@ class Running:
             self._tell(self._left)
 
     def _left(self) -> None:
-        self._desk.open[self._owner] -= 1
+        self._desk.places.free(self._owner)
 
     def _put(self, index: int, piece: Piece) -> None:
         self._tell(self._pieces.put_nowait, (index, piece))

@@ -25,8 +25,8 @@ MOST_TOOLS = 128
 TOOL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,255}")
 
 
-def strict_choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The options of the one answer to a request that the hosted service would take, with the values that it fixes."""
+def strict_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request that the hosted service would take, with the values that it fixes."""
     unknown = sorted(set(body) - FIELDS)
     if unknown:
         raise RequestError(f"the hosted service knows no field {show_value(unknown[0])}")
@@ -37,7 +37,7 @@ def strict_choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
             raise RequestError(f"the hosted service takes {name} {right} only, got {show_value(body[name])}")
     _check_stops(body.get("stop"))
     _check_tools(body.get("tools") or ())
-    return [options | fixed]
+    return {**body, **fixed}
 
 
 def _check_stops(stop: Any) -> None:
