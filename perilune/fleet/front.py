@@ -46,6 +46,7 @@ CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/respons
 AS_THEY_ARE = {
     "/v1/models": "GET",
     "/v1/models/{name:path}": "GET",
+    "/v1/embeddings": "POST",
     "/v1/messages/count_tokens": "POST",
     "/v1/tokenizers/estimate-token-count": "POST",
 }
