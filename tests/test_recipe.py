@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from perilune.errors import ConfigError
-from perilune.train.recipe import TrainConfig, check_resume, nano, resolve_model
+from perilune.train.recipe import TrainConfig, check_resume, nano, nano_senses, resolve_model
 
 CONFIG = TrainConfig(data="d", tokenizer="t", out="o", steps=1000)
 
@@ -47,6 +47,13 @@ def test_nano_fits_the_published_grid():
     shape = nano(8192)
     assert shape.hidden_size % 32 == shape.moe_intermediate_size % 32 == 0
     assert (shape.bos_token_id, shape.eos_token_ids) == (7936, (7938,))
+
+
+def test_nano_with_senses_is_nano_with_towers():
+    assert dataclasses.replace(nano_senses(8192), vision=None, audio=None, media_placeholder_token_id=None) == nano(
+        8192
+    )
+    assert nano_senses(8192).media_placeholder_token_id == 7957
 
 
 def test_another_vocabulary_is_refused(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class TrainConfig:
     data: str  # a packed corpus
     tokenizer: str  # the folder with tiktoken.model
     out: str
-    model: str = "nano"  # "nano", "nano-full" (full attention in every layer), or a path to a config.json
+    model: str = "nano"  # or "nano-senses", "nano-full" (full attention in every layer), or a path to a config.json
     start: str = ""  # a model folder whose fitting weights the run begins with
     steps: int = 2000
     rows: int = 8  # packed rows a step; 0 where only questions or media teach
@@ -139,8 +139,8 @@ def check_resume(old: TrainConfig, new: TrainConfig, step: int) -> None:
 
 def resolve_model(config: TrainConfig, n_vocab: int) -> ModelConfig:
     """The model's shape for a vocabulary of `n_vocab` ids, the 256 special ones included."""
-    if config.model in ("nano", "nano-full"):
-        return nano(n_vocab) if config.model == "nano" else nano(n_vocab).with_full_attention()
+    if config.model in SHAPES:
+        return SHAPES[config.model](n_vocab)
     path = Path(config.model)
     model = ModelConfig.load(path if path.is_dir() else path.parent)
     if model.vocab_size != n_vocab:
@@ -149,8 +149,7 @@ def resolve_model(config: TrainConfig, n_vocab: int) -> ModelConfig:
 
 
 def nano(n_vocab: int) -> ModelConfig:
-    """The third nano: three layers read, a chunk memory, three layers ask, towers that see and hear; 24 M weights, 7 M
-    of them for a token of text."""
+    """The second nano: three layers read, a chunk memory, three layers ask; 18 M weights, 7 M of them for a token."""
     base = n_vocab - 256
     return ModelConfig(
         model_type="perilune",
@@ -175,10 +174,20 @@ def nano(n_vocab: int) -> ModelConfig:
         memory=MemoryConfig(num_read_layers=3, answer_token_id=base + 4),
         rope=RopeConfig(theta=10000.0),
         quantization=QuantConfig(),
-        vision=NANO_VISION,
-        audio=NANO_AUDIO,
-        media_placeholder_token_id=base + PLACES[MEDIA_PAD],
         bos_token_id=base,
         eos_token_ids=(base + 2,),
         pad_token_id=base + 255,
     )
+
+
+def nano_senses(n_vocab: int) -> ModelConfig:
+    """nano with towers that see and hear: 6 M weights more."""
+    placeholder = n_vocab - 256 + PLACES[MEDIA_PAD]
+    return replace(nano(n_vocab), vision=NANO_VISION, audio=NANO_AUDIO, media_placeholder_token_id=placeholder)
+
+
+SHAPES = {
+    "nano": nano,
+    "nano-senses": nano_senses,
+    "nano-full": lambda n_vocab: nano(n_vocab).with_full_attention(),
+}
