@@ -1,7 +1,9 @@
 """The checked reader: what is right opens, whatever is wrong is one WeightsError."""
 
+import ctypes
 import gc
 import json
+import mmap
 import os
 import struct
 
@@ -282,3 +284,43 @@ def test_any_damage_gives_the_same_tensors_or_a_weights_error(tmp_path, data):
         info = checkpoint.info(name)
         assert tuple(checkpoint.tensor(name).shape) == info.shape
         assert info.end <= len(damaged)
+
+
+def resident_bytes(path):
+    """How much of a file the page cache holds."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        start, count = np.frombuffer(mapped, np.uint8).ctypes.data, -(-len(mapped) // mmap.PAGESIZE)
+        pages = (ctypes.c_ubyte * count)()
+        told = ctypes.CDLL(None).mincore(ctypes.c_void_p(start), ctypes.c_size_t(len(mapped)), pages)
+        assert told == 0
+        return sum(page & 1 for page in pages) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked to empty its page cache")
+def test_small_tensors_are_read_without_what_lies_between_them(tmp_path):
+    tensors = {}
+    for index in range(8):
+        tensors[f"{index}.a_large"] = torch.zeros(1 << 20)
+        tensors[f"{index}.small"] = torch.tensor([index, 7])
+    path = tmp_path / SINGLE_NAME
+    # Written by hand: the library puts large tensors first.
+    at, table = 0, {}
+    for name, tensor in tensors.items():
+        end = at + tensor.numel() * tensor.element_size()
+        kind = "F32" if tensor.dtype == torch.float32 else "I64"
+        table[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    head = json.dumps(table).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(head)) + head)
+        for tensor in tensors.values():
+            file.write(tensor.numpy().tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if resident_bytes(path) > 1 << 20:
+        pytest.skip("this file system keeps what it has written")
+    checkpoint = open_checkpoint(tmp_path)
+    small = dict(checkpoint.small([f"{index}.small" for index in range(8)]))
+    assert [small[f"{index}.small"].tolist() for index in range(8)] == [[index, 7] for index in range(8)]
+    assert resident_bytes(path) < 1 << 20

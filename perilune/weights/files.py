@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,21 @@ class Checkpoint:
         window: Any = (ctypes.c_char * (info.end - info.begin)).from_address(mapping.address + info.begin)
         window.owner = mapping
         return torch.frombuffer(window, dtype=dtype).reshape(info.shape)
+
+    def small(self, names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Many small tensors that lie far apart. Only their own pages are read, many at a time: reading ahead around
+        each of them would bring in the whole model."""
+        infos = [self.info(name) for name in names]
+        maps = {info.shard: self._mapping(info.shard).map for info in infos}
+        knows = hasattr(mmap, "MADV_RANDOM")
+        for mapping in maps.values() if knows else ():
+            mapping.madvise(mmap.MADV_RANDOM)
+        for info in infos if knows else ():
+            start = info.begin // mmap.PAGESIZE * mmap.PAGESIZE
+            maps[info.shard].madvise(mmap.MADV_WILLNEED, start, info.end - start)
+        yield from ((name, self.tensor(name)) for name in names)
+        for mapping in maps.values() if knows else ():
+            mapping.madvise(mmap.MADV_NORMAL)
 
     def forget(self, name: str) -> None:
         """The pages of a mapped tensor leave this process's memory; they come back when they are read again."""

@@ -322,11 +322,14 @@ def check_stored_shapes(config: ModelConfig, checkpoint: Checkpoint) -> None:
     if config.quantization is None:
         return
     rows, columns = config.moe_intermediate_size, config.hidden_size
-    for layer in filter(config.is_moe_layer, range(config.num_hidden_layers)):
-        for expert in range(config.n_routed_experts):
-            for projection in PROJECTIONS:
-                name = expert_prefix(config, layer, expert, projection) + "weight_shape"
-                wanted = [columns, rows] if projection == "down_proj" else [rows, columns]
-                stored = checkpoint.tensor(name).tolist()
-                if stored != wanted:
-                    raise WeightsError(f"{name} says {stored}; config.json asks for {wanted}")
+    wanted = {
+        expert_prefix(config, layer, expert, projection) + "weight_shape": (columns, rows)
+        if projection == "down_proj"
+        else (rows, columns)
+        for layer in filter(config.is_moe_layer, range(config.num_hidden_layers))
+        for expert in range(config.n_routed_experts)
+        for projection in PROJECTIONS
+    }
+    for name, stored in checkpoint.small(list(wanted)):
+        if tuple(stored.tolist()) != wanted[name]:
+            raise WeightsError(f"{name} says {stored.tolist()}; config.json asks for {list(wanted[name])}")
