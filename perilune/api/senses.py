@@ -49,6 +49,10 @@ class Perceived:
     digest: bytes
     rows: Callable[[], list[Tensor]]
 
+    @property
+    def tokens(self) -> int:
+        return sum(block["tokens"] for block in self.item.get("chunks", [self.item]))
+
 
 class Senses:
     """The towers of one model and what they have lately seen and heard."""
