@@ -17,6 +17,7 @@ from perilune.cli.batch import batch
 from perilune.cli.bench import bench_app
 from perilune.cli.demo import demo
 from perilune.cli.launch import launch
+from perilune.cli.listen import listen
 from perilune.cli.models import show, synth
 from perilune.cli.plan import plan
 from perilune.cli.score import score_app
@@ -52,6 +53,7 @@ app.command()(ask)
 app.command()(batch)
 app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
+app.command()(listen)
 app.command()(plan)
 app.command()(serve)
 app.command()(show)

@@ -50,7 +50,8 @@ def user_message(text: str, media: Sequence[MediaItem]) -> dict[str, Any]:
     """Media stand before the text."""
     if not media:
         return {"role": "user", "content": text}
-    return {"role": "user", "content": [*(item.part for item in media), {"type": "text", "text": text}]}
+    said = [{"type": "text", "text": text}] if text else []
+    return {"role": "user", "content": [*(item.part for item in media), *said]}
 
 
 def costs(media: Sequence[MediaItem], tokens: Sequence[int]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from perilune.api.messages import call_json
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from perilune.api import ChatReply, Model, ReplyStream
+    from perilune.api import ChatReply, Model
     from perilune.engine.types import Usage
     from perilune.text.reply import Delta
     from perilune.weights.experts import StoreStats
@@ -55,7 +55,7 @@ class Progress:
             self._status = None
 
 
-def show_deltas(stream: ReplyStream, console: Console) -> None:
+def show_deltas(stream: Iterable[Delta], console: Console) -> None:
     """Streams a reply: reasoning dimmed (left out when the output is a file), calls as one line each."""
     last = ""
     for delta in stream:
