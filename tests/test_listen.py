@@ -76,7 +76,7 @@ def test_falling_behind_is_told_with_its_size_and_nothing_is_lost(model, talk, m
 
     monkeypatch.setattr(incoming, "monotonic", late)
     told, aside = answers(model, "--file", talk)
-    assert aside.count("s behind the sound; nothing is lost") == 1 and "hearing was up to 2.0 s" in aside
+    assert aside.count("s behind the sound, which waits") == 1 and "hearing was up to 2.0 s" in aside
     assert [one["heard"]["end"] for one in told] == [1.1, 2.37]
 
 

@@ -123,7 +123,7 @@ class _Talk:
         behind = self.incoming.behind
         self.most_behind = max(self.most_behind, behind)
         if behind > BEHIND and not self.warned:
-            self._say(f"warning: hearing is {behind:.1f} s behind the sound; nothing is lost, answers come later")
+            self._say(f"warning: hearing is {behind:.1f} s behind the sound, which waits; answers come later")
         self.warned = behind > (CAUGHT_UP if self.warned else BEHIND)
         return piece_T.shape[0] > 0
 
