@@ -296,7 +296,8 @@ class Model:
             cache_salt=cache_salt,
             priority=priority,
         )
-        return ReplyStream(self.engine, request, parser, on_prefill)
+        spent = tuple(one.tokens for one in perceived)
+        return ReplyStream(self.engine, request, parser, on_prefill, media_tokens=spent)
 
     def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:
         """The prompt of a conversation, as text and ids; takes the options of `perilune.render`, and `fetch` as

@@ -21,15 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from perilune.config_audio import SAMPLE_RATE
-from perilune.errors import MediaError, WeightsError
+from perilune.errors import MediaError, MessageError, WeightsError
 from perilune.media.audio import load_audio
 from perilune.media.image import image_item, load_image
-from perilune.media.parts import Medium
+from perilune.media.parts import LACKS, Known, Medium
 from perilune.media.patches import Patches
 from perilune.media.settings import FILE_NAME, PUBLISHED, MediaConfig
 from perilune.media.source import Source
 from perilune.media.video import load_clip, video_item
-from perilune.model.hear import hear
+from perilune.model.hear import HearingStream, hear
 from perilune.model.hearing import Hearing
 from perilune.model.hearing_checkpoint import load_hearing
 from perilune.model.media_rows import MediaRows
@@ -41,13 +41,17 @@ KEPT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
-class Perceived:
+class Perceived(Known):
     """One item: how it stands in the prompt, what it is known by, and how its rows are made, one tensor [n, D] for
     each of its blocks."""
 
     item: dict[str, Any]
     digest: bytes
     rows: Callable[[], list[Tensor]]
+
+    @property
+    def tokens(self) -> int:
+        return sum(block["tokens"] for block in self.item.get("chunks", [self.item]))
 
 
 class Senses:
@@ -75,7 +79,16 @@ class Senses:
         assert at == len(places), "a prompt has as many placeholders as its media have rows"
         return MediaRows.of(made)
 
+    def listen(self) -> HearingStream:
+        """Hears sound as it comes in. Raises MessageError for a model without ears."""
+        if "hearing" not in self.has:
+            raise MessageError(f"this model has {LACKS['hearing']}; listen with one that has")
+        return HearingStream(self._hearing())
+
     def _perceive(self, medium: Medium) -> Perceived:
+        if isinstance(medium.source, Perceived):
+            return medium.source
+        assert not isinstance(medium.source, Known)
         try:
             return self._decoded(medium.kind, medium.source)
         except MediaError as error:
@@ -134,6 +147,11 @@ class Senses:
                     raise WeightsError(f"this model was not loaded from a directory, so its {name} cannot be loaded")
                 self._model.senses[name] = load(self._directory)
             return self._model.senses[name]
+
+
+def heard(rows_nD: Tensor) -> Perceived:
+    """Sound that a HearingStream has heard, float32 [n, D], to stand in a message without being heard again."""
+    return Perceived({"type": "audio", "tokens": len(rows_nD)}, _digest("heard", [rows_nD.numpy()]), lambda: [rows_nD])
 
 
 def _digest(kind: str, arrays: Iterable[np.ndarray]) -> bytes:

@@ -62,6 +62,7 @@ class ChatReply(Reply):
     tokens: tuple[Token, ...] = ()
     reasoning_tokens: int = 0  # of them, the one that ends the reasoning included
     weighed: tuple[Weighed, ...] | None = None
+    media_tokens: tuple[int, ...] = ()  # of the prompt, those of each of its pictures, sounds and clips
 
 
 class _Stream(Generic[Piece]):
@@ -176,8 +177,9 @@ class ReplyStream(_Stream[Delta]):
         parser: ReplyParser,
         on_prefill: OnPrefill | None = None,
         trim: bool = False,
+        media_tokens: tuple[int, ...] = (),
     ) -> None:
-        self._parser, self._trim = parser, trim
+        self._parser, self._trim, self._media_tokens = parser, trim, media_tokens
         self._ignores_end, self._weighs = request.params.ignore_eos, request.params.logprobs is not None
         self._content: list[str] = []
         self._weighed: list[Weighed] = []
@@ -193,7 +195,8 @@ class ReplyStream(_Stream[Delta]):
         reason = self.finish_reason or "cancelled"
         weighed = tuple(self._weighed) if self._weighs else None
         counted = {"tokens": self.tokens, "reasoning_tokens": self._reasoning_tokens, "weighed": weighed}
-        return ChatReply(**parts, finish_reason=reason, usage=self.usage, **counted)
+        spent = {"usage": self.usage, "media_tokens": self._media_tokens}
+        return ChatReply(**parts, finish_reason=reason, **spent, **counted)
 
     @property
     def finish_reason(self) -> ReplyFinish | None:

@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from perilune.cli import attach
 from perilune.cli import options as opt
 from perilune.cli.ask import ask
 from perilune.cli.batch import batch
 from perilune.cli.bench import bench_app
 from perilune.cli.demo import demo
 from perilune.cli.launch import launch
+from perilune.cli.listen import listen
 from perilune.cli.models import show, synth
 from perilune.cli.plan import plan
 from perilune.cli.score import score_app
@@ -51,6 +53,7 @@ app.command()(ask)
 app.command()(batch)
 app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
+app.command()(listen)
 app.command()(plan)
 app.command()(serve)
 app.command()(show)
@@ -65,10 +68,14 @@ def main() -> None:
     app(prog_name="perilune")
 
 
-@app.command()
+@app.command(cls=attach.MediaCommand)
 def chat(
+    ctx: typer.Context,
     question: Annotated[str | None, typer.Argument(help="Ask once; without it, a conversation.")] = None,
     model: opt.ModelOption = "nano",
+    image: attach.ImageOption = None,
+    audio: attach.AudioOption = None,
+    video: attach.VideoOption = None,
     system: Annotated[str | None, typer.Option("--system", help="A system message.")] = None,
     thinking: Annotated[bool, typer.Option("--thinking/--no-thinking", help="Reason first.")] = True,
     tools: Annotated[
@@ -113,7 +120,8 @@ def chat(
     asked = None if interactive else _question(question)
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
     opt.tell_speed(opened, backbone)
-    session = Session(opened, {"thinking": thinking, **sampling}, system, declared)
+    media = attach.in_order(ctx, {"image": image, "audio": audio, "video": video})
+    session = Session(opened, {"thinking": thinking, **sampling}, system, declared, attached=media)
     with _traced(session.model, trace):
         if asked is None:
             session.run()
@@ -205,11 +213,12 @@ def _ask_once(session: Any, question: str, model: str, json: bool) -> None:
 
     from perilune.cli import output
 
-    session.messages.append({"role": "user", "content": question})
+    session.say(question)
     streamed = output.streaming(session.model)
     if json:
         reply = session.model.chat(session.messages, session.tools, **session.options)
-        output.print_json(output.reply_json(reply, model, streamed()))
+        spent = attach.costs(session.attached, reply.media_tokens)
+        output.print_json(output.reply_json(reply, model, streamed(), spent))
         return
     aside = Console(stderr=True)
     with (
@@ -219,7 +228,8 @@ def _ask_once(session: Any, question: str, model: str, json: bool) -> None:
         output.show_deltas(stream, session.console)
         reply = stream.reply
     if aside.is_terminal:
-        aside.print(output.footer(reply.usage, reply.finish_reason, streamed()))
+        spent = attach.costs(session.attached, reply.media_tokens)
+        aside.print(output.footer(reply.usage, reply.finish_reason, streamed(), spent))
 
 
 def _question(question: str | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from perilune.api.messages import call_json
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from perilune.api import ChatReply, Model, ReplyStream
+    from perilune.api import ChatReply, Model
     from perilune.engine.types import Usage
     from perilune.text.reply import Delta
     from perilune.weights.experts import StoreStats
@@ -54,7 +55,7 @@ class Progress:
             self._status = None
 
 
-def show_deltas(stream: ReplyStream, console: Console) -> None:
+def show_deltas(stream: Iterable[Delta], console: Console) -> None:
     """Streams a reply: reasoning dimmed (left out when the output is a file), calls as one line each."""
     last = ""
     for delta in stream:
@@ -78,10 +79,17 @@ def _shown(delta: Delta) -> Text:
     return Text(plain(delta.text), style="dim" if delta.kind == "reasoning" else "")
 
 
-def footer(usage: Usage, finish_reason: str | None, streamed: StoreStats | None = None) -> Text:
-    """`streamed` says what the expert store did for this reply, where experts come from disk."""
+def footer(
+    usage: Usage,
+    finish_reason: str | None,
+    streamed: StoreStats | None = None,
+    media: Sequence[Mapping[str, Any]] = (),
+) -> Text:
+    """`streamed` says what the expert store did for this reply, where experts come from disk; `media` is what those of
+    the message cost, as `cli.attach.costs` tells."""
     parts = [f"{usage.completion_tokens} tokens", f"{usage.decode_tokens_per_second:.1f} tokens/s"]
     parts.append(f"prompt {usage.prompt_tokens} ({usage.cached_tokens} cached)")
+    parts += [plain(f"{os.path.basename(one['file'])} {one['tokens']}") for one in media]
     if streamed is not None:
         tokens = max(1, usage.prompt_tokens - usage.cached_tokens + usage.completion_tokens)
         parts.append(f"expert hits {streamed.hit_rate:.0%}, {streamed.bytes_read / tokens / 1e9:.2f} GB read a token")
@@ -126,7 +134,12 @@ def streamed_json(streamed: StoreStats) -> dict[str, Any]:
     }
 
 
-def reply_json(reply: ChatReply, model: str, streamed: StoreStats | None = None) -> dict[str, Any]:
+def reply_json(
+    reply: ChatReply,
+    model: str,
+    streamed: StoreStats | None = None,
+    media: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     return {
         "model": model,
         "reasoning": reply.reasoning,
@@ -135,6 +148,7 @@ def reply_json(reply: ChatReply, model: str, streamed: StoreStats | None = None)
         "finish_reason": reply.finish_reason,
         "usage": usage_json(reply.usage),
         "timings": timings_json(reply.usage),
+        **({"media": list(media)} if media else {}),
         **({"experts": streamed_json(streamed)} if streamed else {}),
     }
 

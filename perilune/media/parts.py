@@ -38,12 +38,17 @@ T = TypeVar("T")
 Fetch = Callable[[str, str], Source]  # the kind of an item ("file": its content says) and its place → what is read
 
 
+class Known:
+    """What a model has perceived already, such as sound that it heard as it came: nothing is fetched for it. No request
+    can bring one along; only a program that holds the model has any."""
+
+
 @dataclass(frozen=True)
 class MediaItem:
     """A medium and where it comes from. `where` names its part as the client wrote it, for errors."""
 
     kind: str  # "image", "audio", "video", or "file", whose content says what it is
-    given: bytes | str | os.PathLike[str]
+    given: bytes | str | os.PathLike[str] | Known
     where: str
 
     @property
@@ -57,7 +62,7 @@ class Medium:
     """An item that has been fetched: bytes or the path of a file, whose first bytes are of the kind."""
 
     kind: str
-    source: Source
+    source: Source | Known
     where: str
 
 
@@ -181,6 +186,9 @@ def _place(given: Mapping[str, Any], kind: str, at: str) -> Any:
 def _fetched(items: list[MediaItem], fetch: Fetch) -> Iterator[Medium]:
     total = 0
     for item in items:
+        if isinstance(item.given, Known):
+            yield Medium(item.kind, item.given, item.where)
+            continue
         source, size = _told(lambda item: _opened(item, fetch), item)
         total += size
         if total > MAX_TOTAL_BYTES:
@@ -191,6 +199,7 @@ def _fetched(items: list[MediaItem], fetch: Fetch) -> Iterator[Medium]:
 def _opened(item: MediaItem, fetch: Fetch) -> tuple[Source, int]:
     """What an item is read from, and its size."""
     given, most = item.given, MAX_ITEM_BYTES[item.kind]
+    assert not isinstance(given, Known)
     if isinstance(given, str) and is_data_url(given):
         source: Source = read_data_url(given, item.kind, most)
     else:
