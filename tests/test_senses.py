@@ -1,5 +1,8 @@
 """A small model that sees and hears, from a directory, in conversation."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +14,8 @@ from perilune.api import senses as rooms
 from perilune.api.model import Model
 from perilune.errors import MediaError, MessageError
 from perilune.media import parts
+from perilune.media.audio import load_audio
+from perilune.media.decoded import Decoded
 from perilune.media.parts import gather
 from perilune.text import specials as sp
 
@@ -79,6 +84,17 @@ def test_a_path_is_read_and_the_content_counts_not_the_file(model, tmp_path):
     Image.open(first).save(second)
     digests = [perceived(model, image(p))[0].digest for p in (first, str(second))]
     assert digests[0] == digests[1]
+
+
+def test_a_file_and_its_pixels_give_the_same_rows(model):
+    with Image.open(io.BytesIO(picture(5))) as opened:
+        pixels = Decoded("image", np.array(opened))
+    samples = Decoded("audio", load_audio(sound(500)))
+    files, arrays = perceived(model, image(picture(5)), audio(sound(500))), perceived(model, pixels.part, samples.part)
+    for file, array in zip(files, arrays, strict=True):
+        assert file.item == array.item and file.digest == array.digest
+        assert torch.equal(file.rows()[0], array.rows()[0])
+    assert reply(model, pixels.part).content == reply(model, image(picture(5))).content
 
 
 def test_rows_are_kept_within_a_bound(model, monkeypatch):

@@ -257,9 +257,10 @@ class Model:
         read. Stop strings are matched in the answer, not in the reasoning before it. What is kept of a prompt is only
         reused under the same `cache_salt`. Replies of a higher `priority` (0 to 100) wait for those of a lower one.
 
-        Pictures, sounds and clips are parts of a message's content: {"type": "image", "image": …} with a path or
-        bytes, and so "audio" and "video"; or OpenAI's image_url, input_audio, video_url and file. `fetch` decides what
-        paths and addresses in them are read: by default files of this machine, so it is not for a stranger's messages.
+        Pictures, sounds and clips are parts of a message's content: {"type": "image", "image": …} with a path, bytes
+        or a `Decoded` array (media/decoded.py), and so "audio" and "video"; or OpenAI's image_url, input_audio,
+        video_url and file. `fetch` decides what paths and addresses in them are read: by default files of this
+        machine, so it is not for a stranger's messages.
         """
         thinks = thinking and not continue_final_message
         shape = shape_of(

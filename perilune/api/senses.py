@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from perilune.config_audio import SAMPLE_RATE
 from perilune.errors import MediaError, MessageError, WeightsError
-from perilune.media.audio import load_audio
-from perilune.media.image import image_item, load_image
+from perilune.media.audio import audio_item
+from perilune.media.decoded import Decoded, to_clip, to_patches, to_samples
+from perilune.media.image import image_item
 from perilune.media.parts import LACKS, Known, Medium
 from perilune.media.patches import Patches
 from perilune.media.settings import FILE_NAME, PUBLISHED, MediaConfig
 from perilune.media.source import Source
-from perilune.media.video import load_clip, video_item
+from perilune.media.video import video_item
 from perilune.model.hear import HearingStream, hear
 from perilune.model.hearing import Hearing
 from perilune.model.hearing_checkpoint import load_hearing
@@ -94,20 +94,23 @@ class Senses:
         except MediaError as error:
             raise MediaError(f"{medium.where}: {error}") from None
 
-    def _decoded(self, kind: str, source: Source) -> Perceived:
+    def _decoded(self, kind: str, source: Source | Decoded) -> Perceived:
         if kind == "audio":
-            samples_T, audio = load_audio(source), self._model.config.audio
+            samples_T, audio = to_samples(source), self._model.config.audio
             assert audio is not None
-            item = {"type": "audio", "tokens": audio.num_tokens(samples_T.shape[0] / SAMPLE_RATE)}
-            return Perceived(item, _digest(kind, [samples_T]), lambda: [hear(self._hearing(), samples_T)])
+            return Perceived(
+                audio_item(samples_T, audio),
+                _digest(kind, [samples_T]),
+                lambda: [hear(self._hearing(), samples_T)],
+            )
         if kind == "video":
-            clip = load_clip(source, self.limits)
+            clip = to_clip(source, self.limits)
             return Perceived(
                 video_item(clip),
                 _digest(kind, clip.frames),
                 lambda: [self._look(patches) for patches in clip.chunks()],
             )
-        patches = load_image(source, self.limits)
+        patches = to_patches(source, self.limits)
         return Perceived(image_item(patches), _digest(kind, [patches.pixels_PCSS]), lambda: [self._look(patches)])
 
     @cached_property

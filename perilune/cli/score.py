@@ -1,4 +1,4 @@
-"""`perilune score`: exact match per task, loss per byte, and needles in long texts, all on what a model never saw."""
+"""`perilune score`: tasks, loss per byte, needles in long texts, sights and sounds, all on what a model never saw."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from perilune.cli import options as opt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from rich.progress import Progress, TaskID
 
     from perilune.score.long_reading import Haystack, OnRead
     from perilune.score.long_report import LongReport
@@ -115,6 +117,36 @@ def ruler(
     _show(report, json, png)
 
 
+@score_app.command()
+def senses(
+    families: Annotated[
+        str, typer.Option("--families", help="all, or families and groups such as sights,sounds,motion.")
+    ] = "all",
+    count: Annotated[int, typer.Option("--count", min=1, max=10_000, help="Questions for each family.")] = 50,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also fit linear probes to the pixels of pictographs and photos.")
+    ] = False,
+    model: opt.ModelOption = "nano",
+    threads: opt.ThreadsOption = None,
+    int4: opt.Int4Option = opt.INT4_DEFAULT,
+    json: opt.JsonOption = False,
+) -> None:
+    """Pictures, sounds and clips that were held out, and questions about them; PERILUNE_SHARED names the data."""
+    from perilune.corpus.sources import data_root
+    from perilune.score.perception import parse_families, score_perception
+
+    chosen, root = parse_families(families), data_root()
+    opened = opt.open_model(model, None, threads, int4)
+    with _bar() as (progress, bar):
+        progress.update(bar, total=len(chosen) * count)
+
+        def on_step(what: str, done: int) -> None:
+            progress.update(bar, completed=done, description=what)
+
+        report = score_perception(opened, model, chosen, root, count, probes=probe, on_step=on_step)
+    typer.echo(report.to_json() if json else report.table(), nl=False)
+
+
 def _data() -> Path | None:
     from perilune.corpus.sources import data_root
 
@@ -122,14 +154,20 @@ def _data() -> Path | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Haystack], OnRead]]:
-    """One bar on stderr: the text being read, then its questions."""
+def _bar(title: str = "") -> Iterator[tuple[Progress, TaskID]]:
+    """One bar on stderr, gone at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("laying needles")
+        yield progress, progress.add_task(title)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Haystack], OnRead]]:
+    """The text being read, then its questions."""
+    with _bar("laying needles") as (progress, bar):
 
         def on_haystack(haystack: Haystack) -> OnRead:
             progress.reset(bar, total=len(haystack.ids), description=f"reading {len(haystack.asked)} needles")

@@ -14,14 +14,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
 import soundfile
 import soxr
 
-from perilune.config_audio import SAMPLE_RATE
+from perilune.config_audio import SAMPLE_RATE, AudioConfig
 from perilune.errors import MediaError
 from perilune.media.source import Source
 
@@ -71,6 +71,11 @@ def load_audio(source: Source, *, max_seconds: float = MAX_SECONDS) -> np.ndarra
         raise MediaError(f"{name} {error}") from None
     except (soundfile.SoundFileError, av.FFmpegError, ValueError, OSError) as error:
         raise MediaError(f"{name} is damaged and cannot be decoded as sound ({_first_line(error)})") from error
+
+
+def audio_item(samples_T: np.ndarray, audio: AudioConfig) -> dict[str, Any]:
+    """The sound as an item of `render(..., media=[...])`."""
+    return {"type": "audio", "tokens": audio.num_tokens(samples_T.shape[0] / SAMPLE_RATE)}
 
 
 def _first_line(error: Exception) -> str:

@@ -36,7 +36,11 @@ def load_image(source: Source, config: MediaConfig = PUBLISHED) -> Patches:
 
     A MediaError says what is wrong: an unknown format, a damaged or cut file, or a size beyond the limits above.
     """
-    image = decode_image(source)
+    return patches_of(decode_image(source), config)
+
+
+def patches_of(image: Image.Image, config: MediaConfig) -> Patches:
+    """The patches of an upright RGB picture."""
     return cut([resize(image, fit(*image.size, config.in_patch_limit, config))], config)
 
 

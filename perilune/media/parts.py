@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from perilune.errors import MediaError, MessageError
 from perilune.fields import show_value
+from perilune.media.decoded import Decoded
 from perilune.media.inline import data_url, is_data_url, read_data_url, type_said
 from perilune.media.kinds import HEAD_BYTES, check_format, kind_of
 from perilune.media.source import Source, open_source
@@ -48,7 +49,7 @@ class MediaItem:
     """A medium and where it comes from. `where` names its part as the client wrote it, for errors."""
 
     kind: str  # "image", "audio", "video", or "file", whose content says what it is
-    given: bytes | str | os.PathLike[str] | Known
+    given: Source | Known | Decoded
     where: str
 
     @property
@@ -59,10 +60,10 @@ class MediaItem:
 
 @dataclass(frozen=True)
 class Medium:
-    """An item that has been fetched: bytes or the path of a file, whose first bytes are of the kind."""
+    """An item that has been fetched: bytes or the path of a file, whose first bytes are of the kind; or arrays."""
 
     kind: str
-    source: Source | Known
+    source: Source | Known | Decoded
     where: str
 
 
@@ -94,14 +95,17 @@ def gather(
 
 
 def item_of(part: Mapping[str, Any], where: str) -> MediaItem:
-    """A content part in any of OpenAI's spellings, or with bytes or a path from a program."""
+    """A content part in any of OpenAI's spellings, or with bytes, a path or what is decoded from a program."""
     word = part["type"]
     given, kind = part.get(word), PART_KINDS.get(word, "file")
     if isinstance(given, MediaItem):
         return given
     if isinstance(given, Mapping):
         given = _place(given, kind, f"{where}.{word}")
-    if not isinstance(given, bytes | str | os.PathLike) or not given:
+    if isinstance(given, Decoded):
+        if given.kind != kind:
+            raise MessageError(f"{where}.{word} holds decoded {given.kind}, but the part is of type {word!r}")
+    elif not isinstance(given, bytes | str | os.PathLike) or not given:
         raise MessageError(f"{where}.{word} must say where the {kind} is: a data URL, an address or the id of a file")
     return MediaItem(kind, given, where)
 
@@ -196,10 +200,14 @@ def _fetched(items: list[MediaItem], fetch: Fetch) -> Iterator[Medium]:
         yield Medium(item.kind, source, item.where)
 
 
-def _opened(item: MediaItem, fetch: Fetch) -> tuple[Source, int]:
+def _opened(item: MediaItem, fetch: Fetch) -> tuple[Source | Decoded, int]:
     """What an item is read from, and its size."""
     given, most = item.given, MAX_ITEM_BYTES[item.kind]
     assert not isinstance(given, Known)
+    if isinstance(given, Decoded):
+        if given.data.nbytes > most:
+            raise MediaError(f"the decoded {item.kind} has {given.data.nbytes:,} bytes; at most {most:,} are taken")
+        return given, given.data.nbytes
     if isinstance(given, str) and is_data_url(given):
         source: Source = read_data_url(given, item.kind, most)
     else:

@@ -76,15 +76,17 @@ def is_right(name: str, example: Example, answer: Answer) -> bool:
         return _last_sentence(content) == _last_sentence(expected)
     if name in WHOLE_REPLY:
         return content.rstrip(".") == expected.rstrip(".")
-    return _stands_in(example.answer, content)
+    return stands_in(example.answer, content)
 
 
 def _last_sentence(content: str) -> str:
     return content.rstrip(".").split(". ")[-1]
 
 
-def _stands_in(key: str, content: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(key)}(?!\w)", content, re.IGNORECASE) is not None
+def stands_in(key: str, content: str) -> bool:
+    """Whether whole words of the content are the key, whatever their case; "T-shirt" is one word, and no shirt."""
+    found = rf"(?<!\w)(?<!\w-){re.escape(key)}(?!\w|-\w)"
+    return re.search(found, content, re.IGNORECASE) is not None
 
 
 def _arguments(arguments: Any) -> Any:

@@ -195,8 +195,9 @@ def blink(draw: Draw) -> Told:
     for _ in range(times):
         frames += [lit] * draw.rng.randint(1, 2) + [paper] * (1 if times > 2 else draw.rng.randint(1, 2))
     frames += [paper] * max(0, BLINK_FRAMES - len(frames))
-    reply = f"The {one.name} appears {times} time{'' if times == 1 else 's'}."
-    return Told(draw.around(draw.ask(BLINKS, thing=one.name), film(draw, frames)), reply, f"{times} time")
+    answer = f"{times} time{'' if times == 1 else 's'}"
+    question = draw.ask(BLINKS, thing=one.name)
+    return Told(draw.around(question, film(draw, frames)), f"The {one.name} appears {answer}.", answer)
 
 
 def recolour(draw: Draw) -> Told:

@@ -255,7 +255,7 @@ def table(draw: Draw) -> Told:
     r, c = rng.randrange(len(names)), rng.randrange(len(things))
     question = draw.ask(CELL, name=names[r], things=things[c])
     reply = f"{names[r]} has {values[r][c]} {things[c]}."
-    return Told(draw.around(question, _medium(draw, table_picture(rng, cells))), reply, f"has {values[r][c]} ")
+    return Told(draw.around(question, _medium(draw, table_picture(rng, cells))), reply, f"has {values[r][c]}")
 
 
 FAMILIES = (

@@ -22,7 +22,7 @@ CHOICES_KEPT_ONE_IN = 12
 
 @dataclass(frozen=True)
 class Shown:
-    """The last message is the reply; a right reply contains `answer` (case and final stop aside).
+    """The last message is the reply; a right reply contains the words of `answer` (case and final stop aside).
 
     A content part {"type": "image" | "audio" | "video"} stands where a medium stands, in the order of `media`.
     """

@@ -8,15 +8,16 @@ from perilune.tasks import clips, printed, scenes, sights, sounds, spoken, toget
 from perilune.tasks.shown import Draw, Shown, ShownFamily
 
 # A weight is a share of the examples, not of their tokens.
-FAMILIES: tuple[ShownFamily, ...] = (
-    *sights.FAMILIES,
-    *scenes.FAMILIES,
-    *printed.FAMILIES,
-    *sounds.FAMILIES,
-    *spoken.FAMILIES,
-    *clips.FAMILIES,
-    *together.FAMILIES,
-)
+GROUPS: dict[str, tuple[ShownFamily, ...]] = {
+    "sights": sights.FAMILIES,
+    "scenes": scenes.FAMILIES,
+    "printed": printed.FAMILIES,
+    "sounds": sounds.FAMILIES,
+    "spoken": spoken.FAMILIES,
+    "clips": clips.FAMILIES,
+    "together": together.FAMILIES,
+}
+FAMILIES = tuple(family for group in GROUPS.values() for family in group)
 _BY_NAME = {family.name: family for family in FAMILIES}
 
 

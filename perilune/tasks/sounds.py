@@ -270,8 +270,8 @@ def beeps(draw: Draw) -> Told:
     beep = tone(pitch, seconds, chance(draw.rng, 0.5))
     samples_S = joined(draw, [beep] * number, 0.15, 0.45)
     medium = draw.recorded(np.concatenate([silence(0.2), samples_S, silence(0.2)]), (1.0, 1.0))
-    reply = f"I hear {number} beep{'' if number == 1 else 's'}."
-    return Told(draw.around(draw.ask(BEEPS), medium), reply, f"{number} beep")
+    answer = f"{number} beep{'' if number == 1 else 's'}"
+    return Told(draw.around(draw.ask(BEEPS), medium), f"I hear {answer}.", answer)
 
 
 def pitch(draw: Draw) -> Told:

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from perilune.config import ModelConfig
-from perilune.config_audio import SAMPLE_RATE, AudioConfig
-from perilune.corpus.media import Medium
+from perilune.config_audio import AudioConfig
 from perilune.corpus.speech import has_speech
+from perilune.media.audio import audio_item
+from perilune.media.decoded import Decoded, to_clip, to_patches
 from perilune.media.image import image_item
-from perilune.media.patches import Patches, cut, fit, resize
+from perilune.media.patches import Patches
 from perilune.media.settings import MediaConfig
-from perilune.media.video import Clip, sample_indices, video_item
+from perilune.media.video import video_item
 from perilune.model.hear import mel_frames
 from perilune.model.hearing import Hearing
 from perilune.model.model import Transformer
@@ -107,29 +107,20 @@ def prepare(example: Shown, limits: MediaConfig, audio: AudioConfig | None) -> t
     """How the media of an example stand in the prompt, and what the towers take for them."""
     items, pieces = [], []
     for medium in example.media:
+        given = Decoded(medium.kind, medium.data, medium.rate)
         if medium.kind == "audio":
             assert audio is not None, "a model that is shown sounds has an audio_config"
-            tokens = audio.num_tokens(medium.data.shape[0] / SAMPLE_RATE)
-            items.append({"type": "audio", "tokens": tokens})
-            pieces.append(Heard(mel_frames(audio, medium.data), tokens))
+            items.append(audio_item(medium.data, audio))
+            pieces.append(Heard(mel_frames(audio, medium.data), items[-1]["tokens"]))
         elif medium.kind == "video":
-            clip = clip_of(medium, limits)
+            clip = to_clip(given, limits)
             items.append(video_item(clip))
             pieces += clip.chunks()
         else:
-            size = fit(medium.data.shape[1], medium.data.shape[0], limits.in_patch_limit, limits)
-            patches = cut([resize(Image.fromarray(medium.data), size)], limits)
+            patches = to_patches(given, limits)
             items.append(image_item(patches))
             pieces.append(patches)
     return items, pieces
-
-
-def clip_of(medium: Medium, limits: MediaConfig) -> Clip:
-    """A clip as its decoder would sample it."""
-    chosen = sample_indices(len(medium.data), medium.rate, limits)
-    size = fit(medium.data.shape[2], medium.data.shape[1], limits.in_patch_limit_each_frame, limits)
-    frames = tuple(resize(Image.fromarray(medium.data[i]), size) for i in chosen)
-    return Clip(frames, tuple(i / medium.rate for i in chosen), limits)
 
 
 def media_rows(model: Transformer, media: tuple[Patches | Heard, ...]) -> Tensor | None:
