@@ -12,12 +12,12 @@ import base64
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from perilune.api.messages import refuse_unknown
+from perilune.api.streams import Closing
 from perilune.engine.engine import Engine, OnPrefill
 from perilune.engine.scheduler import Sequence as Running
 from perilune.engine.types import FinishReason, Request, Usage, token_ids
@@ -41,7 +41,7 @@ class Embedded:
     finish_reason: FinishReason = "stop"
 
 
-class EmbeddingStream:
+class EmbeddingStream(Closing):
     """Texts on their way through the engine, beside what else it does. Iterating gives their vectors in order.
 
     The vector of a text does not depend on the others. `close()` ends the work at once, from any thread.
@@ -66,14 +66,6 @@ class EmbeddingStream:
         self._done, self._seconds = 0, 0.0  # tokens and time of the texts that have their vectors
         for request in self._requests:
             engine.check(request)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._closed = True

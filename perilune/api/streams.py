@@ -65,7 +65,22 @@ class ChatReply(Reply):
     media_tokens: tuple[int, ...] = ()  # of the prompt, those of each of its pictures, sounds and clips
 
 
-class _Stream(Generic[Piece]):
+class Closing:
+    """What `with` closes at its end."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Stream(Closing, Generic[Piece]):
     """What every stream shares: one request of an engine, read through a generator of pieces."""
 
     def __init__(self, engine: Engine, request: Request, on_prefill: OnPrefill | None) -> None:
@@ -89,14 +104,6 @@ class _Stream(Generic[Piece]):
         # Refused while another thread, or a signal handler's own, is inside: that one sees the end by itself.
         with contextlib.suppress(ValueError):
             self._pieces.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_sequence"):  # absent when the request was refused
