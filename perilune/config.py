@@ -275,6 +275,12 @@ class ModelConfig:
         """Whether a layer sees a window and asks the chunk memory."""
         return self.memory is not None and layer >= self.memory.num_read_layers
 
+    @property
+    def senses(self) -> dict[str, VisionConfig | AudioConfig]:
+        """What the model sees and hears with, by the names of Transformer.senses."""
+        told = {"vision": self.vision, "hearing": self.audio}
+        return {name: config for name, config in told.items() if config is not None}
+
     def is_kda_layer(self, layer: int) -> bool:
         return self.linear_attention is not None and self.linear_attention.is_kda(layer)
 

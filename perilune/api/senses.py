@@ -59,8 +59,7 @@ class Senses:
 
     def __init__(self, model: Transformer, directory: Path | None):
         self._model, self._directory = model, directory
-        config = model.config
-        self.has = {name for name, table in (("vision", config.vision), ("hearing", config.audio)) if table}
+        self.has = set(model.config.senses)
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, list[Tensor]] = OrderedDict()
 

@@ -169,7 +169,7 @@ def save_checkpoint(
     """Write config.json and shards in the published layout of the model's family; experts on the INT4 grid where
     the config has one. What the config says the model sees and hears with must be there."""
     config, directory = model.config, Path(directory)
-    needed = {name: told for name, told in (("vision", config.vision), ("hearing", config.audio)) if told}
+    needed = config.senses
     if set(needed) != set(model.senses):
         has = ", ".join(sorted(model.senses)) or "no sense"
         raise ConfigError(f"config.json names {', '.join(sorted(needed)) or 'no sense'}, but the model has {has}")

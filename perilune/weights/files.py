@@ -153,9 +153,11 @@ class Checkpoint:
         for info in infos if knows else ():
             start = info.begin // mmap.PAGESIZE * mmap.PAGESIZE
             maps[info.shard].madvise(mmap.MADV_WILLNEED, start, info.end - start)
-        yield from ((name, self.tensor(name)) for name in names)
-        for mapping in maps.values() if knows else ():
-            mapping.madvise(mmap.MADV_NORMAL)
+        try:
+            yield from ((name, self.tensor(name)) for name in names)
+        finally:
+            for mapping in maps.values() if knows else ():
+                mapping.madvise(mmap.MADV_NORMAL)
 
     def forget(self, name: str) -> None:
         """The pages of a mapped tensor leave this process's memory; they come back when they are read again."""
