@@ -31,14 +31,14 @@ perilune train prepare --out "$work/data" --tokenizer "$work/seventh" --scale 0.
 perilune train run --data "$work/data" --tokenizer "$work/seventh" --out "$work/look" --steps 2000 --lr 0.003 \
     --seed 131 --start "$work/seventh" --set learn=second_look --set rows=0 --set warmup=20 --set decay_share=0.9 \
     --set qat_from=0 --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=256 --set ask_chunks=8 \
-    --set ask_lower=False --set select_weight=1.0
+    --set ask_lower=True --set select_weight=1.0
 perilune train export --run "$work/look" --out "$work/looked"
 
 # 4. All layers: packed rows teach them text; the questions teach what stands above the layers that read, until readers
 #    and copy head go by what the second look has learned.
 perilune train run --data "$work/data" --tokenizer "$work/looked" --out "$work/run" --steps 700 --rows 4 --lr 0.002 \
     --seed 137 --start "$work/looked" --set warmup=12 --set decay_share=0.9 --set qat_from=0.7 --set bias_rate=0.001 \
-    --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=256 --set ask_chunks=12 --set ask_lower=False \
+    --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=256 --set ask_chunks=12 --set ask_lower=True \
     --set select_weight=0.5
 
 # 5. The second look alone once more, by now on sentences whose answers end where the question says more. (The edition as
@@ -47,14 +47,14 @@ perilune train export --run "$work/run" --out "$work/answering"
 perilune train run --data "$work/data" --tokenizer "$work/answering" --out "$work/ends" --steps 850 --lr 0.002 \
     --seed 139 --start "$work/answering" --set learn=second_look --set rows=0 --set warmup=20 --set decay_share=0.9 \
     --set qat_from=0 --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=256 --set ask_chunks=8 \
-    --set ask_lower=False --set select_weight=1.0
+    --set ask_lower=True --set select_weight=1.0
 perilune train export --run "$work/ends" --out "$work/ended"
 
 # 6. What the copy head makes of the second look learns with it for a while: without that, lists stopped one value early.
 perilune train run --data "$work/data" --tokenizer "$work/ended" --out "$work/lists" --steps 300 --lr 0.0015 \
     --seed 149 --start "$work/ended" --set rows=0 --set warmup=20 --set decay_share=0.9 --set qat_from=0 \
     --set learn=second_look,copy_head.left_proj,copy_head.span_proj,copy_head.follow,copy_head.told_bias \
-    --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=256 --set ask_chunks=10 --set ask_lower=False \
+    --set ask_tokens=3072 --set ask_questions=64 --set ask_bank=256 --set ask_chunks=10 --set ask_lower=True \
     --set select_weight=0.5
 
 # 7. The published layout: INT4 experts, tokenizer, manifest of the sources, model card.

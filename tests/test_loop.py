@@ -42,11 +42,11 @@ def test_ten_steps_equal_five_and_five(tmp_path, monkeypatch):
     halves = dataclasses.replace(whole, out=str(tmp_path / "halves"))
     original, stopped = loop.Trainer.step, []
 
-    def step_and_stop(self, step):
+    def step_and_stop(self, step, made):
         if step == 4 and not stopped:
             stopped.append(step)
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, step)
+        return original(self, step, made)
 
     monkeypatch.setattr(loop.Trainer, "step", step_and_stop)
     first = train(halves)

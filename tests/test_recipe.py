@@ -15,7 +15,9 @@ def changed(**changes):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"steps": 0}, {"rows": 3}, {"rows": 0}, {"qat_from": 1.5}, {"decay_share": -0.1}], ids=str
+    "bad",
+    [{"steps": 0}, {"rows": 3}, {"rows": 0}, {"qat_from": 1.5}, {"decay_share": -0.1}, {"device": "tpu"}],
+    ids=str,
 )
 def test_impossible_settings_are_named(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
@@ -66,3 +68,8 @@ def test_the_twin_with_full_attention_has_the_same_sizes():
     hybrid, full = resolve_model(changed(model="nano"), 8192), resolve_model(changed(model="nano-full"), 8192)
     assert full.memory is None and not any(full.is_kda_layer(i) for i in range(full.num_hidden_layers))
     assert dataclasses.replace(hybrid, memory=None, linear_attention=None) == full
+
+
+def test_a_gpu_takes_one_thread():
+    with pytest.raises(ConfigError, match="threads = 1"):
+        changed(device="cuda", threads=2)

@@ -127,7 +127,7 @@ def test_neighbours_are_heard_by_their_distance_alone():
     chosen, width = some_choice(pages), layer.norm.weight.shape[0]
     seen = torch.randn(1, 64, width)
     q, k, v = layer.qkv_proj(layer.norm(seen))[0].chunk(3, -1)
-    there, part = chosen.there_BM[0], torch.from_numpy(chosen.breaks_BM).cumsum(1)[0]
+    there, part = chosen.there_BM[0], chosen.breaks_BM.cumsum(1)[0]
     wanted, size = torch.zeros(64, q.shape[-1]), 16
     for m in range(64):
         near = [n for n in range(64) if abs(n - m) <= size and part[n] == part[m] and (there[n] or n == m)]

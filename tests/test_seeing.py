@@ -12,7 +12,6 @@ from tiny_vision import TOWER
 
 from perilune.corpus.media import Medium
 from perilune.corpus.sources import data_root
-from perilune.media.patches import Patches
 from perilune.model.model import Transformer
 from perilune.tasks.shown import Shown
 from perilune.tasks.shown_families import FAMILIES
@@ -21,7 +20,7 @@ from perilune.train import seeing
 from perilune.train.loop import token_loss
 from perilune.train.packed import Batch
 from perilune.train.recipe import NANO_LIMITS
-from perilune.train.seeing import Heard, ShownBatch, ShownRows, fresh_senses, media_rows, prepare
+from perilune.train.seeing import Heard, Seen, ShownBatch, ShownRows, fresh_senses, media_rows, prepare
 
 PAD = TOKENIZER.special_id(sp.MEDIA_PAD)
 CONFIG = replace(memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=PAD)
@@ -64,7 +63,7 @@ def example() -> Shown:
 def test_every_placeholder_gets_one_row_in_the_order_of_the_prompt():
     items, pieces = prepare(example(), NANO_LIMITS, CHUNKED)
     assert [item["type"] for item in items] == ["image", "audio", "video"]
-    assert isinstance(pieces[0], Patches) and isinstance(pieces[1], Heard) and len(pieces) == 2 + 3
+    assert isinstance(pieces[0], Seen) and isinstance(pieces[1], Heard) and len(pieces) == 2 + 3
     rows_ND = media_rows(sensing(), tuple(pieces))
     tokens = items[0]["tokens"] + items[1]["tokens"] + sum(chunk["tokens"] for chunk in items[2]["chunks"])
     assert rows_ND is not None and rows_ND.shape == (tokens, CONFIG.hidden_size)

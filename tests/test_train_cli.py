@@ -7,7 +7,7 @@ import pytest
 from tiny_corpus import tiny_training
 from typer.testing import CliRunner
 
-from perilune.train.cli import app
+from perilune.train.cli import _settings, app
 
 
 @pytest.fixture
@@ -37,8 +37,12 @@ def test_run_and_export(arguments, tmp_path):
     assert Path(tmp_path / "model" / "config.json").is_file()
 
 
-@pytest.mark.parametrize("setting", ["speed=3", "warmup=soon", "warmup"])
+@pytest.mark.parametrize("setting", ["speed=3", "warmup=soon", "warmup", "ask_lower=no"])
 def test_wrong_settings_are_named(arguments, setting):
     result = CliRunner().invoke(app, [*arguments, "--set", setting])
     assert result.exit_code == 2
     assert setting.split("=")[0] in result.output
+
+
+def test_a_switch_is_read_as_it_is_written():
+    assert _settings(["ask_lower=False", "naming=True"]) == {"ask_lower": False, "naming": True}

@@ -65,13 +65,31 @@ class LatentAttention(nn.Module):
         shared = rope.unsqueeze(-3).expand(*nope.shape[:-1], c.qk_rope_head_dim)
         return torch.cat((nope, shared), dim=-1), value
 
-    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, documents: list[int] | None = None) -> Tensor:
-        """Whole sequences, causal; `documents` cuts T into lengths of packed documents that see only themselves."""
+    def forward(
+        self,
+        x_BTD: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        documents: list[int] | None = None,
+        seen_RSS: Tensor | None = None,
+    ) -> Tensor:
+        """Whole sequences, causal; `documents` cuts T into lengths of packed documents that see only themselves.
+        Or T is R rows of S tokens, and `seen` says which tokens of its row each one sees."""
         q = self.queries(x_BTD, cos, sin).transpose(1, 2)
         k, v = self.expand(self.latents(x_BTD, cos, sin))
-        scale = self.config.softmax_scale
-        out = attend(q, k, v, scale) if documents is None else attend_documents(q, k, v, scale, documents)
+        if seen_RSS is None:
+            out = self.attend_documents(q, k, v, documents)
+        else:
+            out = attend_rows(q, k, v, self.config.softmax_scale, self.mask(seen_RSS))
         return self.o_proj(out.transpose(1, 2).flatten(2))
+
+    def attend_documents(self, q: Tensor, k: Tensor, v: Tensor, documents: list[int] | None) -> Tensor:
+        scale = self.config.softmax_scale
+        return attend(q, k, v, scale) if documents is None else attend_documents(q, k, v, scale, documents)
+
+    def mask(self, seen_RSS: Tensor) -> Tensor:
+        """What is seen of the earlier tokens of a document: all of them."""
+        return seen_RSS
 
     def extend(self, x_TD: Tensor, cos: Tensor, sin: Tensor, cache_SW: Tensor, start: int) -> Tensor:
         """A chunk of one sequence: writes rows [start, start+T) of the cache and attends to everything before."""
@@ -120,3 +138,13 @@ def attend_documents(q: Tensor, k: Tensor, v: Tensor, scale: float, documents: l
     """`attend` for each packed document alone: equal to a block mask, at the cost of the short squares only."""
     parts = zip(*(x.split(documents, dim=2) for x in (q, k, v)), strict=True)
     return torch.cat([attend(q_part, k_part, v_part, scale) for q_part, k_part, v_part in parts], dim=2)
+
+
+def attend_rows(q: Tensor, k: Tensor, v: Tensor, scale: float, seen_RSS: Tensor) -> Tensor:
+    """`attend_documents` under a mask: [1, H, R * S, width] of R rows of S tokens, each seeing some of its row."""
+
+    def rows(x: Tensor) -> Tensor:
+        return x[0].unflatten(1, (len(seen_RSS), -1)).transpose(0, 1)
+
+    out_RHSV = attend(rows(q), rows(k), rows(v), scale, seen_RSS.unsqueeze(1))
+    return out_RHSV.transpose(0, 1).flatten(1, 2).unsqueeze(0)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from perilune.config import LONGEST_RUN, TOLD_AFTER
-from perilune.kernels import runs_cpu
+from perilune.kernels import runs
 from perilune.model.memory import Pages, StoredPages
 
 REACH = 3  # a token counts as told when a run went over it and ended at most so many tokens later
@@ -41,7 +40,7 @@ class Chosen:
     fit_BKS: Tensor  # the fit of a token's surroundings minus the row's best; zero before the second look
     begin_BM: Tensor  # how likely what answers begins after a token: sums to 1, zero before the second look
     end_BM: Tensor  # how likely what answers ends with a token, once it is being told
-    breaks_BM: np.ndarray  # True where a token does not follow the one before it in the row
+    breaks_BM: Tensor  # True where a token does not follow the one before it in the row
 
     @property
     def latents_BML(self) -> Tensor:
@@ -66,7 +65,7 @@ class Chosen:
         """What stands so many tokens before each token (after it where negative), side by side: [B, M, len * W].
 
         Zero where the text breaks off."""
-        part_BM = torch.from_numpy(self.breaks_BM).cumsum(1)
+        part_BM = self.breaks_BM.cumsum(1)
         made = []
         for back in backs:
             same_BM = F.pad(part_BM, (back, -back), value=-1) == part_BM
@@ -75,20 +74,17 @@ class Chosen:
 
     def runs(self, ids_BT: Tensor, last: int) -> Tensor:
         """How long the last tokens have been the same as those up to each place, for the `last` ones: [B, R, M]."""
-        runs = runs_cpu.equal_runs(ids_BT.numpy(), self.ids_BKS.flatten(1).numpy(), self.breaks_BM, LONGEST_RUN)
-        return torch.from_numpy(runs[:, runs.shape[1] - last :])
+        runs_BTM = runs.equal_runs(ids_BT, self.ids_BKS.flatten(1), self.breaks_BM, LONGEST_RUN)
+        return runs_BTM[:, runs_BTM.shape[1] - last :]
 
     def told(self, runs_BRM: Tensor, before_BM: Tensor | None = None) -> Tensor:
         """How long the runs were that have gone over the token after each place since the choice: [B, R, M]."""
-        before = None if before_BM is None else before_BM.numpy()
-        return torch.from_numpy(runs_cpu.told(runs_BRM.numpy(), self.breaks_BM, REACH, before))
+        return runs.told(runs_BRM, self.breaks_BM, REACH, before_BM)
 
     def begun(self, runs_BRM: Tensor, before_BM: Tensor | None = None) -> Tensor:
         """How likely what answers began in each place and has been told from there on, word for word, up to each
         token: [B, R, M]. No gradient goes through it."""
-        before = None if before_BM is None else before_BM.numpy()
-        begin = self.begin_BM.detach().numpy()
-        return torch.from_numpy(runs_cpu.begun(runs_BRM.numpy(), begin, self.breaks_BM, before))
+        return runs.begun(runs_BRM, self.begin_BM, self.breaks_BM, before_BM)
 
     def left(self, told_BRM: Tensor) -> Tensor:
         """The share of what answers that has not been told yet, and its log, for each of TOLD_AFTER: [B, R, 6]."""
@@ -108,7 +104,8 @@ def choose_dense(score_BC: Tensor, pages: Pages, top_k: int) -> Chosen:
     rows, chunks = score_BC.shape
     best_BK = score_BC.detach().topk(min(top_k, chunks), dim=-1).indices
     picked_BC = torch.zeros_like(score_BC, dtype=torch.bool).scatter_(1, best_BK, True)
-    return _gather(torch.arange(chunks).expand(rows, -1), picked_BC, best_BK[:, :1], score_BC, pages)
+    all_BC = torch.arange(chunks, device=score_BC.device).expand(rows, -1)
+    return _gather(all_BC, picked_BC, best_BK[:, :1], score_BC, pages)
 
 
 def choose(score_BC: Tensor, pages: Pages | StoredPages, top_k: int) -> Chosen:
@@ -143,5 +140,5 @@ def _gather(
         fit_BKS=latents_BKSL.new_zeros(ids_BKS.shape),
         begin_BM=latents_BKSL.new_zeros(ids_BKS.flatten(1).shape),
         end_BM=latents_BKSL.new_zeros(ids_BKS.flatten(1).shape),
-        breaks_BM=breaks_BKS.flatten(1).numpy(),
+        breaks_BM=breaks_BKS.flatten(1),
     )

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.config import LONGEST_RUN, TOLD_AFTER, ModelConfig
-from perilune.kernels import runs_cpu
+from perilune.kernels import runs as equal
+from perilune.kernels import where
 from perilune.model.chosen import Chosen
 from perilune.model.layers import Linear
 
@@ -178,7 +179,7 @@ class CopyHead(nn.Module):
 
 
 class _LookUp(torch.autograd.Function):
-    """table[index] for millions of indices into a handful of values: the backward pass only counts."""
+    """table[index] for millions of indices into a handful of values: the backward pass only adds up."""
 
     @staticmethod
     def forward(ctx, table_N: Tensor, index: Tensor) -> Tensor:  # type: ignore
@@ -189,19 +190,23 @@ class _LookUp(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d: Tensor) -> tuple:  # type: ignore
         (index,) = ctx.saved_tensors
-        return torch.bincount(index.flatten(), d.flatten(), ctx.size).float(), None
+        if where.on_cpu(d):
+            return torch.bincount(index.flatten(), d.flatten(), ctx.size).float(), None
+        # There thousands of threads would wait for one another to add to the same few numbers.
+        return torch.stack([(d * (index == n)).sum() for n in range(ctx.size)]), None
 
 
-def pointable(segments_BT: Tensor | None, length: int, window: int) -> Tensor:
+def pointable(segments_BT: Tensor | None, length: int, window: int, device: torch.device | None = None) -> Tensor:
     """Live tokens whose follower is already known: before the token, in its document, within the window. [B|1, T, T]"""
-    back_TT = torch.arange(length)[:, None] - torch.arange(length)
+    time_T = torch.arange(length, device=device)
+    back_TT = time_T[:, None] - time_T
     seen = ((back_TT > 0) & (back_TT < window)).unsqueeze(0)
     return seen if segments_BT is None else seen & (segments_BT.unsqueeze(2) == segments_BT.unsqueeze(1))
 
 
 def live_runs(ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
     """Runs of equal tokens within whole rows, which do not reach back into another document: [B, T, T]."""
-    breaks_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
+    breaks_BT = torch.zeros_like(ids_BT, dtype=torch.bool)
     if segments_BT is not None:
         breaks_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
-    return torch.from_numpy(runs_cpu.equal_runs(ids_BT.numpy(), ids_BT.numpy(), breaks_BT.numpy(), LONGEST_RUN))
+    return equal.equal_runs(ids_BT, ids_BT, breaks_BT, LONGEST_RUN)

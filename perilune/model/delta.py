@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from perilune.kernels import where
 from perilune.model.delta_rule import delta_chunked, delta_recurrent, document_runs
 from perilune.model.layers import Linear, RMSNorm, steady_sigmoid
 
@@ -90,10 +91,10 @@ class KimiDeltaAttention(nn.Module):
 
     def new_state(self, batch: int = 1) -> DeltaState:
         """Nothing read yet."""
-        wide = self.num_heads * self.head_dim
+        wide, device = self.num_heads * self.head_dim, self.dt_bias.device
         return DeltaState(
-            torch.zeros(batch, 3 * wide, self.conv_size - 1),
-            torch.zeros(batch, self.num_heads, self.head_dim, self.head_dim),
+            torch.zeros(batch, 3 * wide, self.conv_size - 1, device=device),
+            torch.zeros(batch, self.num_heads, self.head_dim, self.head_dim, device=device),
         )
 
     def forward(
@@ -105,7 +106,7 @@ class KimiDeltaAttention(nn.Module):
         """
         state = self.new_state(x_BTD.shape[0]) if state is None else state
         rows = max(1, GROUP_TOKENS // x_BTD.shape[1])
-        if x_BTD.shape[0] <= rows:
+        if x_BTD.shape[0] <= rows or not where.on_cpu(x_BTD):
             return self.read(x_BTD, segments_BT, state)
         groups = zip(
             x_BTD.split(rows),

@@ -84,13 +84,13 @@ def delta_chunked(
     masks = None if segments_BT is None else _document_masks(segments_BT, chunk)
 
     weights_qk, weights_kk = _pair_weights(q, k, g, None if masks is None else masks[0])
-    head, tail = _from_start(chunk, g.dtype) @ g, _to_end(chunk, g.dtype) @ g
+    head, tail = _from_start(chunk, g.dtype, g.device) @ g, _to_end(chunk, g.dtype, g.device) @ g
     from_state, to_state, carry = head.exp(), tail.exp(), head[..., -1:, :].exp().mT
     if masks is not None:
         # Rows and columns are cut before anything is multiplied: all of these are finite.
         _, sees_state, is_last, goes_on = masks
         from_state, to_state, carry = from_state * sees_state, to_state * is_last, carry * goes_on
-    system = torch.eye(chunk, dtype=g.dtype) + weights_kk * beta
+    system = torch.eye(chunk, dtype=g.dtype, device=g.device) + weights_kk * beta
     known = torch.cat((k * from_state, v), dim=-1) * beta
     solved = torch.linalg.solve_triangular(system, known, upper=False, unitriangular=True)
     recall, wanted = solved.split([k.shape[-1], v.shape[-1]], dim=-1)
@@ -136,15 +136,15 @@ def _pair_weights(q: Tensor, k: Tensor, g: Tensor, same: Tensor | None) -> tuple
     chunk = g.shape[-2]
     both = torch.stack((q, k), dim=-3)
     block = _safe_block(g)
-    middle = _about_middle(chunk, block, g.dtype) @ g
+    middle = _about_middle(chunk, block, g.dtype, g.device) @ g
     scores = _scores(both, k, middle, -middle)
     border = block
     while border < chunk:
-        before, after, pairs = _about_border(chunk, border, g.dtype)
+        before, after, pairs = _about_border(chunk, border, g.dtype, g.device)
         scores = torch.where(pairs, _scores(both, k, after @ g, before @ g), scores)
         border *= 2
     # Entries outside the mask may be infinite: they are replaced, never multiplied.
-    lower = torch.ones(chunk, chunk, dtype=torch.bool).tril()
+    lower = torch.ones(chunk, chunk, dtype=torch.bool, device=g.device).tril()
     keep = torch.stack((lower, lower.tril(-1)))
     if same is not None:
         keep = keep & same[..., None, :, :]
@@ -176,23 +176,23 @@ def _safe_block(g: Tensor) -> int:
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _from_start(chunk: int, dtype: torch.dtype) -> Tensor:
+def _from_start(chunk: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Row i sums g over 0..i."""
-    return torch.ones(chunk, chunk, dtype=dtype).tril()
+    return torch.ones(chunk, chunk, dtype=dtype, device=device).tril()
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _to_end(chunk: int, dtype: torch.dtype) -> Tensor:
+def _to_end(chunk: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Row j sums g over j+1..end."""
-    return torch.ones(chunk, chunk, dtype=dtype).triu(1)
+    return torch.ones(chunk, chunk, dtype=dtype, device=device).triu(1)
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _about_middle(chunk: int, block: int, dtype: torch.dtype) -> Tensor:
+def _about_middle(chunk: int, block: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Row i sums g from the row after its block's first to i, less half of the block's total."""
-    inside = torch.ones(block, block, dtype=dtype)
+    inside = torch.ones(block, block, dtype=dtype, device=device)
     rows = inside.tril() - 0.5 * inside
     rows[:, 0] = 0.0
     return torch.block_diag(*[rows] * (chunk // block))
@@ -200,12 +200,13 @@ def _about_middle(chunk: int, block: int, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _about_border(chunk: int, border: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def _about_border(chunk: int, border: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """For blocks of `border` rows in twos: sums to the end of a first, from the start of a second, and their pairs."""
-    inside, none = torch.ones(border, border, dtype=dtype), torch.zeros(border, border, dtype=dtype)
+    inside = torch.ones(border, border, dtype=dtype, device=device)
+    none = torch.zeros_like(inside)
     twos = chunk // (2 * border)
     before = torch.block_diag(*[inside.triu(1), none] * twos)
     after = torch.block_diag(*[none, inside.tril()] * twos)
-    pair = torch.zeros(2 * border, 2 * border, dtype=dtype)
+    pair = torch.zeros(2 * border, 2 * border, dtype=dtype, device=device)
     pair[border:, :border] = 1.0
     return before, after, torch.block_diag(*[pair] * twos).bool()

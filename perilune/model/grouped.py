@@ -1,16 +1,21 @@
 """Routed experts in training: rows sorted by expert, with a backward pass written by hand.
 
 Autograd over the plain loop copies every weight gradient into a zero tensor of all experts and keeps six
-arrays a row; here each matrix product writes straight into its place and three arrays are kept.
+arrays a row; here each matrix product writes straight into its place and three arrays are kept. A GPU multiplies all
+experts at once, in bfloat16.
 
 Legend: T tokens, D hidden, E experts, K chosen experts a token, F expert width, R routed rows (T*K).
 """
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from perilune.kernels import where
 
 
 class _GroupedExperts(torch.autograd.Function):
@@ -65,9 +70,26 @@ def grouped_experts(
     x_TD: Tensor, ids_TK: Tensor, w_TK: Tensor, gate_EFD: Tensor, up_EFD: Tensor, down_EDF: Tensor
 ) -> Tensor:
     """Sum over the chosen experts of weight · down(silu(gate(x)) · up(x)): [T, D]."""
-    return _GroupedExperts.apply(x_TD, ids_TK, w_TK, gate_EFD, up_EFD, down_EDF)
+    if where.on_cpu(x_TD):
+        return _GroupedExperts.apply(x_TD, ids_TK, w_TK, gate_EFD, up_EFD, down_EDF)
+    return grouped_products(x_TD, ids_TK, w_TK, gate_EFD, up_EFD, down_EDF)
+
+
+def grouped_products(
+    x_TD: Tensor, ids_TK: Tensor, w_TK: Tensor, gate_EFD: Tensor, up_EFD: Tensor, down_EDF: Tensor
+) -> Tensor:
+    """The same in two products for all experts, whose inputs and results are rounded to bfloat16."""
+    expert_E = torch.arange(len(gate_EFD), device=ids_TK.device)
+    ends_E = (ids_TK.flatten() == expert_E.unsqueeze(1)).sum(1).cumsum(0).int()
+    order_R = ids_TK.flatten().argsort(stable=True)
+    x_RD = x_TD.index_select(0, order_R // ids_TK.shape[1]).bfloat16()
+    both_EXD = torch.cat((gate_EFD, up_EFD), 1).bfloat16()
+    gate_RF, up_RF = F.grouped_mm(x_RD, both_EXD.mT, offs=ends_E).float().chunk(2, -1)
+    h_RF = F.silu(gate_RF) * up_RF * w_TK.flatten().index_select(0, order_R).unsqueeze(1)
+    y_RD = F.grouped_mm(h_RF.bfloat16(), down_EDF.bfloat16().mT, offs=ends_E).float()
+    place_R = torch.empty_like(order_R).scatter_(0, order_R, torch.arange(len(order_R), device=order_R.device))
+    return y_RD.index_select(0, place_R).unflatten(0, ids_TK.shape).sum(1)
 
 
 def _slices(counts: list[int]) -> list[slice]:
-    ends = torch.tensor(counts).cumsum(0).tolist()
-    return [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    return [slice(end - count, end) for end, count in zip(accumulate(counts), counts, strict=True)]

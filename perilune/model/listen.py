@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from perilune.config import LONGEST_RUN, ModelConfig
-from perilune.kernels import runs_cpu
+from perilune.kernels.runs import equal_runs
 from perilune.model.chosen import choose
 from perilune.model.copy_head import Lived, Pointing, Read, pointable
 from perilune.model.delta import KimiDeltaAttention
@@ -176,9 +176,8 @@ def _predict(model: Transformer, x_BTD: Tensor, live: LiveState, read: Read | No
     latents_BSL = live.latents_TL[first:].unsqueeze(0)
     ids_1S = torch.tensor([live.ids[first:]])
     seen_1RS = pointable(None, length - first, head.window)[:, -count:]
-    recent = ids_1S[:, -(count + LONGEST_RUN) :].numpy()
-    breaks = torch.zeros(ids_1S.shape, dtype=torch.bool).numpy()
-    runs_1RS = torch.from_numpy(runs_cpu.equal_runs(recent, ids_1S.numpy(), breaks, LONGEST_RUN)[:, -count:])
+    recent_1T, breaks_1S = ids_1S[:, -(count + LONGEST_RUN) :], torch.zeros_like(ids_1S, dtype=torch.bool)
+    runs_1RS = equal_runs(recent_1T, ids_1S, breaks_1S, LONGEST_RUN)[:, -count:]
     if read is not None:
         runs_1RM, told_1RM, begun_1RM = (x[:, -count:] for x in (read.runs_BTM, read.told_BTM, read.begun_BTM))
         read = Read(read.chosen, runs_1RM, told_1RM, begun_1RM)

@@ -74,7 +74,7 @@ def ask(
     x_BTD = lower_hidden(model, ids_BT, learn_lower)
     features = memory.features(x_BTD)
     # Tokens after a row's last reading one are filling.
-    valid_BT = torch.arange(ids_BT.shape[1]) <= time_BR.amax(1, keepdim=True)
+    valid_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device) <= time_BR.amax(1, keepdim=True)
     queries = memory.queries(features)
     times = list(time_BR.split(settings.renew, dim=1))
     first_BN = torch.stack([time_BR[:, 0] for time_BR in times], 1)
@@ -100,7 +100,7 @@ def _pointing(
     """Hidden states of the tokens that go by one choice, aware of what is left to tell, and where they point."""
     copy_head, length = model.copy_head, ids_BT.shape[1]
     assert copy_head is not None
-    seen_BTT = pointable(None, length, copy_head.window).expand(ids_BT.shape[0], -1, -1)
+    seen_BTT = pointable(None, length, copy_head.window, ids_BT.device).expand(ids_BT.shape[0], -1, -1)
     live = Lived(latents_BTL, following(ids_BT), take(seen_BTT, time_BR), take(live_runs(ids_BT), time_BR))
     runs_BRM = take(chosen.runs(ids_BT, length), time_BR)
     read = Read.of(chosen, runs_BRM)

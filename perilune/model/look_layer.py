@@ -72,10 +72,11 @@ class NeighbourAttention(nn.Module):
         token sees itself alone. [B, K, H, S, 3 * S]"""
         there_BKS = chosen.ids_BKS >= 0
         size = there_BKS.shape[-1]
-        away_SN = torch.arange(3 * size) - size - torch.arange(size).unsqueeze(1)
+        place_N = torch.arange(3 * size, device=there_BKS.device)
+        away_SN = place_N - size - place_N[:size].unsqueeze(1)
         bias_HSN = self.distance_bias.float()[:, away_SN.clamp(-size, size) + size]
         bias_HSN = bias_HSN.masked_fill(away_SN.abs() > size, -torch.inf)
-        joined_BK = torch.from_numpy(~chosen.breaks_BM).unflatten(1, there_BKS.shape[1:])[:, :, 0]
+        joined_BK = ~chosen.breaks_BM.unflatten(1, there_BKS.shape[1:])[:, :, 0]
         before_BKS = F.pad(there_BKS[:, :-1], (0, 0, 1, 0)) & joined_BK.unsqueeze(-1)
         after_BKS = F.pad(there_BKS[:, 1:] & joined_BK[:, 1:, None], (0, 0, 0, 1))
         seen_BKN = torch.cat((before_BKS, there_BKS, after_BKS), -1)

@@ -174,7 +174,7 @@ class ChunkMemory(nn.Module):
         keys = keys.unflatten(1, (-1, size)).flatten(0, 1)
         ids_BCS = ids_BT.unflatten(1, (-1, size))
         rows, chunks = ids_BCS.shape[:2]
-        heads_C = first_chunks(torch.full((rows,), chunks))
+        heads_C = first_chunks(torch.full((rows,), chunks, device=ids_BT.device))
         return Pages(latents, keys, ids_BCS.flatten(0, 1), heads_C)
 
 
@@ -194,7 +194,7 @@ class _BestMatches(torch.autograd.Function):
             sims_NCS = (index_NI @ keys_CSI.reshape(chunks * size, -1).T).unflatten(1, (chunks, size))
             values_NC, places_NC = sims_NCS.max(-1)
             best.append(values_NC)
-            winner.append(places_NC + torch.arange(chunks) * size)
+            winner.append(places_NC + torch.arange(chunks, device=places_NC.device) * size)
         ctx.fixed = fixed
         ctx.save_for_backward(index_NGI, keys_CSGI, *winner)
         return torch.stack(best, 1)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from perilune.config import ModelConfig
+from perilune.kernels import where
 from perilune.model.attention import LatentAttention
 from perilune.model.copy_head import CopyHead, Lived, Pointing, live_runs, pointable
 from perilune.model.delta import KimiDeltaAttention
@@ -38,7 +39,8 @@ PIECE = 512  # tokens whose attention and dense feed-forward are computed togeth
 class Packing:
     """How whole sequences lie in a batch: rotary tables, and the documents of a packed row.
 
-    Latent attention sees all rows end to end, so that each document is one slice whatever row it came from;
+    Latent attention sees all rows end to end. On a CPU each document is one slice, whatever row it came from, so that
+    only short squares are computed; elsewhere a mask over whole rows costs less than many short products.
     `segments_BT` numbers them for layers that go through a row.
     """
 
@@ -47,6 +49,7 @@ class Packing:
     sin: Tensor
     documents: list[int] | None = None
     segments_BT: Tensor | None = None
+    seen_BTT: Tensor | None = None
 
 
 class Block(nn.Module):
@@ -79,7 +82,7 @@ class Block(nn.Module):
             rows_BTD = normed.reshape(packing.rows, -1, normed.shape[-1])
             y_BTD = self.self_attn(rows_BTD, packing.segments_BT)[0].reshape(x_BTD.shape)
         else:
-            y_BTD = self.self_attn(normed, packing.cos, packing.sin, packing.documents)
+            y_BTD = self.self_attn(normed, packing.cos, packing.sin, packing.documents, packing.seen_BTT)
         return self.feed_forward(x_BTD + y_BTD)
 
     def extend(self, x_TD: Tensor, cos: Tensor, sin: Tensor, state: SequenceState, index: int, start: int) -> Tensor:
@@ -162,6 +165,11 @@ class Transformer(nn.Module):
         """Where the hidden states are, and all weights but perhaps the embedding and routed experts."""
         return self.norm.weight.device
 
+    def move(self, device: torch.device) -> None:
+        """All of it to a device, in training."""
+        self.to(device)
+        self.rotary.move(device)
+
     def embed(self, ids: Tensor) -> Tensor:
         return self.embed_tokens(ids.to(self.embed_tokens.weight.device)).to(self.device)
 
@@ -180,7 +188,11 @@ class Transformer(nn.Module):
         if segments_BT is None:
             return Packing(rows, cos_TP[: ids_BT.shape[1]], sin_TP[: ids_BT.shape[1]])
         positions_T = segment_positions(segments_BT).flatten()
-        return Packing(rows, cos_TP[positions_T], sin_TP[positions_T], document_lengths(positions_T), segments_BT)
+        turned = cos_TP[positions_T], sin_TP[positions_T]
+        if where.on_cpu(ids_BT):
+            return Packing(rows, *turned, document_lengths(positions_T), segments_BT)
+        seen_BTT = (segments_BT.unsqueeze(2) == segments_BT.unsqueeze(1)).tril()
+        return Packing(rows, *turned, segments_BT=segments_BT, seen_BTT=seen_BTT)
 
     def trunk(
         self, ids_BT: Tensor, segments_BT: Tensor | None = None, media_ND: Tensor | None = None
@@ -212,7 +224,7 @@ class Transformer(nn.Module):
         """Where each token of whole sequences points within its own window; `y` is the normed last hidden state."""
         assert self.memory is not None and self.copy_head is not None
         latents_BTL = self.memory.latents(self.memory.features(middle_BTD, segments_BT))
-        seen_BTT = pointable(segments_BT, ids_BT.shape[1], self.copy_head.window)
+        seen_BTT = pointable(segments_BT, ids_BT.shape[1], self.copy_head.window, ids_BT.device)
         live = Lived(latents_BTL, following(ids_BT), seen_BTT, live_runs(ids_BT, segments_BT))
         return self.copy_head(y_BTD, latents_BTL, live, None)
 
@@ -281,7 +293,7 @@ class Transformer(nn.Module):
 def segment_positions(segments_BT: Tensor) -> Tensor:
     """Position of every token inside its own packed document: [0 0 1 1 1] → [0 1 0 1 2]."""
     length = segments_BT.shape[1]
-    index_T = torch.arange(length)
+    index_T = torch.arange(length, device=segments_BT.device)
     starts_BT = torch.ones_like(segments_BT, dtype=torch.bool)
     starts_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
     first_BT = torch.where(starts_BT, index_T, 0).cummax(dim=1).values

@@ -32,18 +32,18 @@ class WindowReader(LatentAttention):
         self.fit_scale = nn.Parameter(torch.zeros(heads))
         self.sink = nn.Parameter(torch.zeros(rank))
 
-    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, documents: list[int] | None = None) -> Tensor:
+    def attend_documents(self, q: Tensor, k: Tensor, v: Tensor, documents: list[int] | None) -> Tensor:
         """Packed documents without a memory: each token sees its document's last `window` tokens."""
-        q = self.queries(x_BTD, cos, sin).transpose(1, 2)
-        k, v = self.expand(self.latents(x_BTD, cos, sin))
-        lengths = documents or [x_BTD.shape[1]]
-        parts = zip(*(x.split(lengths, dim=2) for x in (q, k, v)), strict=True)
-        out = torch.cat([self._within(*part) for part in parts], dim=2)
-        return self.o_proj(out.transpose(1, 2).flatten(2))
+        parts = zip(*(x.split(documents or [q.shape[2]], dim=2) for x in (q, k, v)), strict=True)
+        return torch.cat([self._within(*part) for part in parts], dim=2)
+
+    def mask(self, seen_RSS: Tensor) -> Tensor:
+        length = seen_RSS.shape[1]
+        return seen_RSS & window_mask(length, length, self.window, seen_RSS.device)
 
     def _within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         length = q.shape[2]
-        mask = None if length <= self.window else window_mask(length, length, self.window)
+        mask = None if length <= self.window else window_mask(length, length, self.window, q.device)
         return attend(q, k, v, self.config.softmax_scale, mask)
 
     def read(
@@ -58,7 +58,7 @@ class WindowReader(LatentAttention):
             rows_BSW = self.latents(x_BTD, cos, sin)
         q = self.queries(x_BTD, cos, sin).transpose(1, 2)
         k, v = self.expand(rows_BSW)
-        mask_TS = window_mask(q.shape[2], k.shape[2], self.window)
+        mask_TS = window_mask(q.shape[2], k.shape[2], self.window, q.device)
         if len(parts) == 1 and parts[0][1].shape[1] == q.shape[2]:
             out = self._fused(q, k, v, mask_TS.expand(q.shape[0], -1, -1), x_BTD, parts[0][0]).transpose(1, 2)
             return self.o_proj(out.flatten(2))
@@ -92,10 +92,10 @@ class WindowReader(LatentAttention):
 
 def take(x_BTx: Tensor, time_BR: Tensor) -> Tensor:
     """The tokens of each row at the given places: [B, R, ...]."""
-    return x_BTx[torch.arange(time_BR.shape[0]).unsqueeze(1), time_BR]
+    return x_BTx[torch.arange(time_BR.shape[0], device=time_BR.device).unsqueeze(1), time_BR]
 
 
-def window_mask(queries: int, keys: int, window: int) -> Tensor:
+def window_mask(queries: int, keys: int, window: int, device: torch.device | None = None) -> Tensor:
     """True where a query sees a key: the last `window` positions up to its own; the last query is the last key."""
-    seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
-    return seen & ~torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries - window)
+    all_TS = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return all_TS.tril(keys - queries) & ~all_TS.tril(keys - queries - window)

@@ -47,6 +47,10 @@ class RotaryTable:
         self._cos_TP: Tensor | None = None
         self._sin_TP: Tensor | None = None
 
+    def move(self, device: torch.device) -> None:
+        """The tables are needed there from now on."""
+        self.device, self._cos_TP, self._sin_TP = device, None, None
+
     def up_to(self, length: int) -> tuple[Tensor, Tensor]:
         """(cos, sin), each float32 [at least `length`, P]."""
         have = 0 if self._cos_TP is None else self._cos_TP.shape[0]

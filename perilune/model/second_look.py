@@ -2,7 +2,7 @@
 
 The first reading did not know what would be asked, and its latents look back only. The second look compares every
 token of the chosen chunks with every token of the question, finds how well the tokens before and after each place
-answer it (kernels/windows_cpu.py), and lets each latent see its neighbours on both sides and what is asked for
+answer it (kernels/runs.py), and lets each latent see its neighbours on both sides and what is asked for
 (look_layer.py). Two matches are by index key, as in the selection; one is literal: the length of the run of equal
 tokens, which no training can blur.
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.config import LOOK_FAR, LOOK_NEAR, LOOK_WINDOWS, MemoryConfig
-from perilune.kernels import runs_cpu, windows_cpu
+from perilune.kernels import runs
 from perilune.model.chosen import Chosen
 from perilune.model.layers import Linear
 from perilune.model.look_layer import LookLayer, init_look_layer
@@ -46,7 +46,7 @@ class Question:
     def of(cls, queries: Queries, latents_BTL: Tensor, ids_BT: Tensor, last_B: Tensor, window: int) -> Question:
         """The tokens up to the `last` of each row, faded as in the selection, at most `window` of them."""
         decay_BT = queries.log_keep_BT.cumsum(1)
-        time_T = torch.arange(ids_BT.shape[1])
+        time_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
         back_BT = last_B.unsqueeze(1) - time_T
         log_keep_BT = (decay_BT.gather(1, last_B.unsqueeze(1)) - decay_BT).clamp(max=0.0)
         log_keep_BT = log_keep_BT.masked_fill((back_BT < 0) | (back_BT >= window), -torch.inf).detach()
@@ -58,22 +58,21 @@ class Question:
 def fits(chosen: Chosen, question: Question) -> Tensor:
     """How well the surroundings of every chosen token answer the question, by kind of match and window, and whether
     they are the head: [B, M, F]."""
-    joined_BK = ~chosen.breaks_BM.reshape(chosen.ids_BKS.shape)[:, :, 0]
+    joined_BK = ~chosen.breaks_BM.unflatten(1, chosen.ids_BKS.shape[1:])[:, :, 0]
     keys_BMGI = chosen.keys_BKSGI.flatten(1, 2)
-    ids_BM = chosen.ids_BKS.flatten(1).numpy()
+    ids_BM = chosen.ids_BKS.flatten(1)
     weights = list(question.weight_BTG.unbind(-1))
     matches = [
         (index_BTI @ keys_BMI.mT).relu_().pow_(SHARPNESS)
         for index_BTI, keys_BMI in zip(question.index_BTGI.unbind(2), keys_BMGI.unbind(2), strict=True)
     ]
-    runs_BTM = runs_cpu.equal_runs(question.ids_BT.numpy(), ids_BM, chosen.breaks_BM, LITERAL)
-    matches.append(torch.from_numpy(runs_BTM).float() / LITERAL)
+    matches.append(runs.equal_runs(question.ids_BT, ids_BM, chosen.breaks_BM, LITERAL).float() / LITERAL)
     weights.append(question.weight_BTG.mean(-1))
     made = []
     for match_BTM, weight_BT in zip(matches, weights, strict=True):
         share_BT = weight_BT / weight_BT.sum(1, keepdim=True).clamp(min=1e-6)
-        made.append(torch.from_numpy(windows_cpu.window_fits(match_BTM.numpy(), share_BT.numpy(), joined_BK)))
-    is_head_BKS = torch.zeros(chosen.ids_BKS.shape)
+        made.append(runs.window_fits(match_BTM, share_BT, joined_BK))
+    is_head_BKS = match_BTM.new_zeros(chosen.ids_BKS.shape)
     is_head_BKS[:, -1] = 1.0
     return torch.cat((*made, is_head_BKS.view(len(ids_BM), 1, -1)), 1).mT
 

@@ -33,8 +33,8 @@ Grid = tuple[int, int, int]  # frames, rows and columns of an item's patches
 
 def frame_times(frames: int, width: int) -> Tensor:
     """The fixed embedding of each frame: sines of falling frequency, then their cosines. float32 [frames, D]"""
-    waves = LONGEST_WAVE ** (-torch.arange(0, width, 2) / width)
-    angle = torch.arange(frames)[:, None] * waves
+    waves = LONGEST_WAVE ** (-torch.arange(0, width, 2, device="cpu") / width)
+    angle = torch.arange(frames, device="cpu")[:, None] * waves
     return torch.cat((angle.sin(), angle.cos()), 1)
 
 
@@ -42,8 +42,9 @@ def turns(grid: Grid, head_dim: int) -> Tensor:
     """How far each pair of a head is turned at each patch, as complex numbers: even pairs turn with the column, odd
     ones with the row, and every frame is turned alike. complex64 [N, K / 2]"""
     frames, rows, columns = grid
-    waves = LONGEST_WAVE ** (-torch.arange(0, head_dim, 4) / head_dim)
-    row, column = torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)
+    waves = LONGEST_WAVE ** (-torch.arange(0, head_dim, 4, device="cpu") / head_dim)
+    row, column = torch.arange(rows, device="cpu"), torch.arange(columns, device="cpu")
+    row, column = row.repeat_interleave(columns), column.repeat(rows)
     angle = (torch.stack((column, row), 1)[:, None] * waves[:, None]).flatten(1).repeat(frames, 1)
     return torch.polar(torch.ones_like(angle), angle)
 
@@ -151,9 +152,11 @@ class VisionTower(nn.Module):
         self.encoder = VisionEncoder(config)
 
     def forward(self, pixels_N3SS: Tensor, grid: Grid) -> Tensor:
-        """The patches of one item, frame after frame and row after row → [T, M, D]: averaged over its frames and
-        grouped into tokens, both row after row."""
-        x_ND = self.encoder(self.patch_embed(pixels_N3SS, grid), grid)
+        """The patches of one item, frame after frame and row after row → [T, M, D]."""
+        return self.tokens(self.encoder(self.patch_embed(pixels_N3SS, grid), grid), grid)
+
+    def tokens(self, x_ND: Tensor, grid: Grid) -> Tensor:
+        """Encoded patches of one item, averaged over its frames and grouped into tokens, both row after row."""
         down, across = self.merge
         mean_RQD = x_ND.unflatten(0, grid).mean(0)
         cells = mean_RQD.unflatten(1, (-1, across)).unflatten(0, (-1, down))  # rows, down, columns, across, D

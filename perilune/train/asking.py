@@ -310,7 +310,7 @@ def _marked(marks_QCS: Tensor, chosen: Chosen) -> Tensor:
     """Marks on the tokens that were read, as they lie in the chosen chunks: [Q, M]."""
     count = marks_QCS.shape[1]
     ours_QK = chosen.chunk_BK < count
-    rows_Q1 = torch.arange(ours_QK.shape[0]).unsqueeze(1)
+    rows_Q1 = torch.arange(ours_QK.shape[0], device=ours_QK.device).unsqueeze(1)
     marked_QKS = marks_QCS[rows_Q1, chosen.chunk_BK.clamp(max=count - 1)] & ours_QK.unsqueeze(-1)
     return marked_QKS.flatten(1)
 
@@ -320,7 +320,7 @@ def _replies(batch: AskBatch) -> tuple[Tensor, Tensor]:
     length = batch.live_QL.shape[1]
     last_Q = length - 1 - batch.mask_QL.flip(1).int().argmax(1)
     most = int((last_Q - batch.first_Q).max())
-    time_QR = batch.first_Q.unsqueeze(1) + torch.arange(most)
+    time_QR = batch.first_Q.unsqueeze(1) + torch.arange(most, device=last_Q.device)
     inside_QR = time_QR < last_Q.unsqueeze(1)
     time_QR = torch.minimum(time_QR, (last_Q - 1).unsqueeze(1))
     return time_QR, batch.mask_QL.gather(1, time_QR + 1) & inside_QR
@@ -328,11 +328,10 @@ def _replies(batch: AskBatch) -> tuple[Tensor, Tensor]:
 
 def _selection(asked: live.Asked, batch: AskBatch, sharp: float) -> tuple[Tensor, float]:
     """Every chunk with an answer against all chunks without, at each time of choice."""
-    gold_QC = torch.zeros(batch.gold_QC.shape[0], asked.score_BNC.shape[-1], dtype=torch.bool)
-    gold_QC[:, : batch.gold_QC.shape[1]] = batch.gold_QC
+    gold_QC = F.pad(batch.gold_QC, (0, asked.score_BNC.shape[-1] - batch.gold_QC.shape[1]))
     logits_QNC = asked.score_BNC * sharp
     # Neighbours share a pair with a gold chunk, and with it its score: they are neither right nor wrong.
-    near_QC = torch.nn.functional.max_pool1d(gold_QC.float()[:, None], 3, stride=1, padding=1)[:, 0].bool()
+    near_QC = F.max_pool1d(gold_QC.float()[:, None], 3, stride=1, padding=1)[:, 0].bool()
     wrong_QN1 = logits_QNC.masked_fill(near_QC.unsqueeze(1), -torch.inf).logsumexp(-1, keepdim=True)
     each_QNC = torch.logaddexp(logits_QNC, wrong_QN1) - logits_QNC
     loss = (each_QNC * gold_QC.unsqueeze(1)).sum() / (gold_QC.sum() * each_QNC.shape[1])

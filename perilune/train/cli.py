@@ -12,6 +12,7 @@ from perilune.train.recipe import TrainConfig
 
 app = typer.Typer(help="Train a model of your own.", no_args_is_help=True)
 
+_SWITCH = {"True": True, "False": False}
 DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(TrainConfig)}
 
 
@@ -88,7 +89,9 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         if name not in known:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint="--set")
         try:
-            settings[name] = type(known[name])(text)
+            settings[name] = _SWITCH[text] if isinstance(known[name], bool) else type(known[name])(text)
         except ValueError:
             raise typer.BadParameter(f"{pair!r}: not a number", param_hint="--set") from None
+        except KeyError:
+            raise typer.BadParameter(f"{pair!r}: neither True nor False", param_hint="--set") from None
     return settings

@@ -11,6 +11,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from perilune.errors import ConfigError
 from perilune.model.model import Transformer
 from perilune.text.tokenizer import Tokenizer
 from perilune.train import snapshot
-from perilune.train.asking import AskRows, Bank, ask_loss
+from perilune.train.ahead import batches, moved
+from perilune.train.asking import AskBatch, AskRows, Bank, ask_loss
 from perilune.train.balance import expert_counts, health, sequence_loss, take_routings, update_biases
 from perilune.train.loss import head_loss
+from perilune.train.naming import naming_loss
 from perilune.train.optim import Optimizer
 from perilune.train.packed import Batch, Packed
 from perilune.train.recipe import NANO_LIMITS, TrainConfig, check_resume, resolve_model
@@ -33,7 +37,7 @@ from perilune.train.replicas import Replicas
 from perilune.train.report import Report, describe_run, write_json
 from perilune.train.samples import sample_replies
 from perilune.train.schedule import Schedule
-from perilune.train.seeing import ShownRows, fresh_senses, media_rows
+from perilune.train.seeing import ShownBatch, ShownRows, fresh_senses, media_rows
 from perilune.train.start import begin_with
 
 HELD_OUT_BATCHES = 4
@@ -54,11 +58,21 @@ def token_loss(model: Transformer, batch: Batch, z_weight: float = 0.0, media_ND
     return head_loss(y_BTD.flatten(0, 1)[chosen_N], model.lm_head.weight, target_N, z_weight, copied)
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What one step learns from: packed rows, and for each thread documents with questions, and media."""
+
+    rows: Batch | None
+    asked: tuple[AskBatch, ...]
+    shown: tuple[ShownBatch, ...]
+
+
 class Trainer:
     """Model, twins, optimiser and data of a run, and what one step does with them."""
 
     def __init__(self, config: TrainConfig):
         self.config = config
+        self.device = torch.device(config.device)
         self.packed = Packed.open(config.data, total_steps=config.steps)
         self.tokenizer = Tokenizer.load(config.tokenizer)
         check_vocabulary(self.packed, self.tokenizer)
@@ -69,6 +83,7 @@ class Trainer:
         self.model.senses.update(fresh_senses(self.model_config, config.seed))
         if config.start:
             begin_with(self.model, config.start)
+        self.model.move(self.device)
         choose_learners(self.model, config.learn)
         self.asking = ask_rows(config, self.model_config, self.tokenizer)
         self.showing = shown_rows(config, self.model_config, self.tokenizer)
@@ -92,14 +107,23 @@ class Trainer:
             "data": self.packed.fingerprint,
         }
 
-    def step(self, step: int) -> dict[str, float]:
-        """One update; `step` counts finished steps."""
+    def make(self, step: int) -> Lessons:
+        """What a step learns from: a function of the step alone, for whichever process calls it."""
+        parts = range(self.config.threads)
+        return Lessons(
+            Batch.of(self.packed.batch(step, self.config.rows)) if self.config.rows else None,
+            tuple(self.asking.batch(step, i) for i in parts) if self.asking else (),
+            tuple(self.showing.batch(step, i) for i in parts) if self.showing else (),
+        )
+
+    def step(self, step: int, made: Lessons | None = None) -> dict[str, float]:
+        """One update; `step` counts finished steps. `made` is what it learns from, if that was made before."""
         config = self.config
         if step >= config.qat_start:
             self.replicas.show_quantized()
-        packed = self._packed_rows(step) if config.rows else {}
-        asked = self.replicas.run(lambda twin, i: self._ask_part(twin, step, i)) if self.asking else []
-        shown = self.replicas.run(lambda twin, i: self._shown_part(twin, step, i)) if self.showing else []
+        packed = self._packed_rows(step, made) if config.rows else {}
+        asked = self.replicas.run(lambda twin, i: self._ask_part(twin, step, i, made)) if self.asking else []
+        shown = self.replicas.run(lambda twin, i: self._shown_part(twin, step, i, made)) if self.showing else []
         self.replicas.collect_gradients()
         norm = self.optimizer.clip(config.clip)
         lr = self.schedule.lr(step)
@@ -107,10 +131,12 @@ class Trainer:
         self.optimizer.zero_grad()
         return {**packed, **_means(asked), **_means(shown), "lr": lr, "grad_norm": norm}
 
-    def _packed_rows(self, step: int) -> dict[str, float]:
+    def _packed_rows(self, step: int, made: Lessons | None) -> dict[str, float]:
         """Gradients of the step's packed rows, and the experts' balance moved by how often each was chosen."""
         config = self.config
-        batch = Batch.of(self.packed.batch(step, config.rows))
+        rows = made.rows if made else Batch.of(self.packed.batch(step, config.rows))
+        assert rows is not None
+        batch = moved(rows, self.device)
         parts = self.replicas.run(lambda twin, i: self._part(twin, batch.share(i, config.threads), batch.trained))
         counts_LE = torch.stack([counts for _, counts in parts]).sum(0)
         update_biases(self.model, counts_LE, config.bias_rate)
@@ -125,11 +151,11 @@ class Trainer:
         (loss / max(1, trained) + config.balance_weight * balance).backward()
         return float(loss.detach()), expert_counts(routings, self.model_config.n_routed_experts)
 
-    def _ask_part(self, twin: Transformer, step: int, part: int) -> dict[str, float]:
+    def _ask_part(self, twin: Transformer, step: int, part: int, made_before: Lessons | None) -> dict[str, float]:
         """Forward and backward of one thread's documents and questions."""
         config = self.config
         assert self.asking is not None
-        batch = self.asking.batch(step, part)
+        batch = moved(made_before.asked[part] if made_before else self.asking.batch(step, part), self.device)
         options = {"learn_lower": config.ask_lower, "top_k": config.ask_chunks}
         made = ask_loss(twin, batch, self.banks[part].pages, **options)
         if config.ask_bank:
@@ -144,13 +170,16 @@ class Trainer:
             "span": float(made.spans.detach()),
         } | made.shares
 
-    def _shown_part(self, twin: Transformer, step: int, part: int) -> dict[str, float]:
+    def _shown_part(self, twin: Transformer, step: int, part: int, made: Lessons | None) -> dict[str, float]:
         """Forward and backward of one thread's conversations with media."""
         config = self.config
         assert self.showing is not None
-        batch = self.showing.batch(step, part)
-        loss = token_loss(twin, batch.rows, config.z_weight, media_rows(twin, batch.media))
-        mean = loss / max(1, batch.rows.trained)
+        batch = moved(made.shown[part] if made else self.showing.batch(step, part), self.device)
+        if config.naming:
+            mean = naming_loss(twin, batch)
+        else:
+            loss = token_loss(twin, batch.rows, config.z_weight, media_rows(twin, batch.media))
+            mean = loss / max(1, batch.rows.trained)
         (config.shown_weight * mean / config.threads).backward()
         take_routings(twin)  # as for questions
         return {"shown": float(mean.detach())}
@@ -162,13 +191,18 @@ class Trainer:
 
     def _held_out_batch(self, index: int) -> float:
         rows = self.config.rows or self.config.threads
-        batch = Batch.of(self.packed.held_out(index * rows, rows))
+        batch = moved(Batch.of(self.packed.held_out(index * rows, rows)), self.device)
 
         def part(twin: Transformer, i: int) -> float:
             with torch.no_grad():
                 return float(token_loss(twin, batch.share(i, self.config.threads)))
 
         return sum(self.replicas.run(part)) / max(1, batch.trained)
+
+
+def check_cuda() -> None:
+    if not torch.cuda.is_available():
+        raise ConfigError('device = "cuda", but torch sees no GPU here; a run on the CPU takes device = "cpu"')
 
 
 def choose_learners(model: Transformer, learn: str) -> None:
@@ -197,7 +231,8 @@ def shown_rows(config: TrainConfig, model: ModelConfig, tokenizer: Tokenizer) ->
     if model.vision is None or model.audio is None:
         raise ConfigError("shown needs a model that sees and hears: its config has no vision_config or no audio_config")
     speech = Path(config.speech) if config.speech else None
-    return ShownRows(data_root(), tokenizer, model, NANO_LIMITS, config.shown, config.seed, speech)
+    only = tuple(name.strip() for name in config.families.split(",") if name.strip())
+    return ShownRows(data_root(), tokenizer, model, NANO_LIMITS, config.shown, config.seed, speech, only)
 
 
 def _means(parts: list[dict[str, float]]) -> dict[str, float]:
@@ -207,12 +242,16 @@ def _means(parts: list[dict[str, float]]) -> dict[str, float]:
 
 def train(config: TrainConfig) -> Path:
     """Run, or go on with the run in `config.out`; returns the newest checkpoint."""
-    threads = torch.get_num_threads()
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
+    if config.device == "cuda":
+        check_cuda()
+        torch.set_float32_matmul_precision("high")  # products of ten bits, sums of float32
     try:
         return _train(config)
     finally:
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
 
 
 def _train(config: TrainConfig) -> Path:
@@ -225,8 +264,9 @@ def _train(config: TrainConfig) -> Path:
     step = start
     try:
         with stop_signals() as stop:
+            ahead = batches(trainer.make, step, config.steps, config.workers) if config.workers else repeat(None)
             while step < config.steps and not stop.is_set():
-                values = trainer.step(step)
+                values = trainer.step(step, next(ahead))
                 step += 1
                 report.advance(step, trainer.config.rows * trainer.packed.context)
                 _look(trainer, report, step, values)

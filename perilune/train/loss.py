@@ -8,7 +8,10 @@ Axes: N tokens, D width, V vocabulary.
 import torch
 from torch import Tensor
 
-CHUNK = 512
+from perilune.kernels import where
+
+CHUNK = 512  # tokens whose logits exist at a time
+CHUNK_ON_A_GPU = 8192
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -21,8 +24,9 @@ class _HeadLoss(torch.autograd.Function):
         total = x_ND.new_zeros(())
         dx_ND = torch.empty_like(x_ND)
         dhead_VD = torch.zeros_like(head_VD)
-        for begin in range(0, x_ND.shape[0], CHUNK):
-            rows = slice(begin, begin + CHUNK)
+        chunk = CHUNK if where.on_cpu(x_ND) else CHUNK_ON_A_GPU
+        for begin in range(0, x_ND.shape[0], chunk):
+            rows = slice(begin, begin + chunk)
             p_NV = x_ND[rows] @ head_VD.mT
             target_N1 = target_N[rows, None]
             largest_N1 = p_NV.amax(dim=-1, keepdim=True)

@@ -43,7 +43,11 @@ FREE_TO_CHANGE = {
     "data",
     "tokenizer",
     "start",
+    "workers",
 }
+
+
+DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class TrainConfig:
     steps: int = 2000
     rows: int = 8  # packed rows a step; 0 where only questions or media teach
     threads: int = 2  # rows are split over them; another number gives other last bits
+    device: str = "cpu"  # or "cuda": one GPU, which takes one thread
+    workers: int = 0  # processes that make what the next steps learn from; 0: each thread makes its own
     seed: int = 1
     lr: float = 0.01
     adamw_ratio: float = 0.5  # AdamW's rate over Muon's
@@ -79,6 +85,8 @@ class TrainConfig:
     select_weight: float = 0.3  # of the selection's loss
     shown: int = 0  # conversations with media in each thread of a step, for models that see and hear
     shown_weight: float = 1.0  # of a token of their replies
+    families: str = ""  # of conversations with media, by commas; all where empty
+    naming: bool = False  # towers learn to lie near the words of the replies, without the decoder
     speech: str = ""  # a folder in which synthetic speech is kept
     minutes: float = 0.0  # save and stop after this wall-clock time; 0 = no limit
     log_every: int = 10
@@ -97,6 +105,10 @@ class TrainConfig:
             )
         if self.rows % self.threads:
             raise ConfigError(f"rows = {self.rows} must be a multiple of threads = {self.threads}")
+        if self.device not in DEVICES:
+            raise ConfigError(f"device = {self.device!r} must be one of {', '.join(DEVICES)}")
+        if self.device != "cpu" and self.threads != 1:
+            raise ConfigError(f"threads = {self.threads}, but a GPU is kept busy by one: set threads = 1")
         for name in ("decay_share", "qat_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} must be from 0 to 1")

@@ -17,7 +17,7 @@ def greedy(model: Transformer, ids: list[int], new_tokens: int, stop_ids: tuple[
     """The most likely continuation, without the stop token."""
     reply: list[int] = []
     while len(reply) < new_tokens:
-        x_TD = model.hidden(torch.tensor([ids + reply]))[0, -1:]
+        x_TD = model.hidden(torch.tensor([ids + reply], device=model.device))[0, -1:]
         best = int(model.logits(x_TD).argmax())
         if best in stop_ids:
             break

@@ -1,7 +1,7 @@
 """Conversations with pictures, sounds and clips for training: rows of tokens, and what stands at their placeholders.
 
-Examples are made as they are needed (tasks/shown_families.py) and packed end to end into one row; their media go
-through the towers, which learn with the decoder.
+Examples are made as they are needed (tasks/shown_families.py) and packed end to end into rows; their media go through
+the towers, which learn with the decoder.
 
 Legend: B rows, T tokens, N rows of media, D hidden, P patches, S side of a patch, F mel frames, M mel bins.
 """
@@ -17,10 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from perilune.config import ModelConfig
 from perilune.config_audio import AudioConfig
 from perilune.corpus.speech import has_speech
+from perilune.errors import ConfigError
+from perilune.kernels import where
 from perilune.media.audio import audio_item
 from perilune.media.decoded import Decoded, to_clip, to_patches
 from perilune.media.image import image_item
@@ -31,14 +34,19 @@ from perilune.model.hear import mel_frames
 from perilune.model.hearing import Hearing
 from perilune.model.model import Transformer
 from perilune.model.vision import Vision
+from perilune.model.vision_together import seen_together
 from perilune.tasks.shown import Shown
 from perilune.tasks.shown_families import FAMILIES, shown
 from perilune.text.chat import render
 from perilune.text.tokenizer import Tokenizer
 from perilune.train.packed import Batch
 
-LONGEST_ROW = 4096  # tokens; examples that do not fit any more are left out
+ROW = 2048  # tokens, unless a single example has more
+LONGEST_EXAMPLE = 4096  # tokens; longer ones are left out
+PAST_THE_END = -1  # segment of what fills a row up
+FILLED = 1.3
 SEEDS = 1 << 40
+Slot = tuple[int, bool, int]  # id, whether it is learned, segment
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,19 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Patches [P, 3, S, S] of a picture or of a clip's chunk: frames, rows and columns of them."""
+
+    pixels_P3SS: Tensor
+    grid: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
 class ShownBatch:
-    """One row of conversations, and its media in order: the patches of a picture or of a clip's chunk, or a sound."""
+    """Rows of conversations, and their media in order: the patches of a picture or of a clip's chunk, or a sound."""
 
     rows: Batch
-    media: tuple[Patches | Heard, ...]
+    media: tuple[Seen | Heard, ...]
 
 
 class ShownRows:
@@ -69,41 +85,51 @@ class ShownRows:
         count: int,
         seed: int,
         speech: Path | None = None,
+        only: tuple[str, ...] = (),
     ):
-        """`count` examples a batch; `speech` is a folder in which synthetic speech is kept."""
+        """`count` examples a batch, of the families named in `only` or of all; `speech` is a folder in which synthetic
+        speech is kept. Raises ConfigError for a family that is not there."""
+        unknown = set(only) - {family.name for family in FAMILIES}
+        if unknown:
+            raise ConfigError(f"families of conversations with media: none is called {', '.join(sorted(unknown))}")
         self.root, self.tokenizer, self.limits, self.count = root, tokenizer, limits, count
-        self.seed, self.speech, self.audio = seed, speech, config.audio
+        self.seed, self.speech, self.audio, self.only = seed, speech, config.audio, only
 
     @cached_property
     def families(self) -> tuple[list[str], list[float]]:
         """Names and weights of what can be made here."""
         speaks = has_speech()
-        made = [family for family in FAMILIES if speaks or not family.needs_speech]
+        wanted = [family for family in FAMILIES if not self.only or family.name in self.only]
+        made = [family for family in wanted if speaks or not family.needs_speech]
         return [family.name for family in made], [family.weight for family in made]
 
     def batch(self, step: int, part: int) -> ShownBatch:
         rng = random.Random(f"{self.seed}:shown:{step}:{part}")
         names = rng.choices(*self.families, k=self.count)
-        ids: list[int] = []
-        mask: list[bool] = []
-        segments: list[int] = []
-        media: list[Patches | Heard] = []
+        rows: list[list[Slot]] = [[]]
+        media: list[Seen | Heard] = []
         for index, name in enumerate(names):
             example = shown(name, rng.randrange(SEEDS), False, self.root, self.speech)
             items, pieces = prepare(example, self.limits, self.audio)
             options = {"tokenizer": self.tokenizer, "thinking": False, "add_generation_prompt": False}
             made = render(example.messages, None, media=items, **options)
-            if len(ids) + len(made.ids) > LONGEST_ROW + 1:
+            if len(made.ids) > LONGEST_EXAMPLE:
                 continue
-            ids += made.ids
-            mask += [False, *made.mask[1:]]
-            segments += [index] * len(made.ids)
+            if rows[-1] and len(rows[-1]) + len(made.ids) > ROW + 1:
+                rows.append([])
+            rows[-1] += zip(made.ids, [False, *made.mask[1:]], [index] * len(made.ids), strict=True)
             media += pieces
-        row = np.asarray([ids], np.int64), np.asarray([mask]), np.asarray([segments], np.int32)
-        return ShownBatch(Batch.of(row), tuple(media))
+        return ShownBatch(_packed(rows), tuple(media))
 
 
-def prepare(example: Shown, limits: MediaConfig, audio: AudioConfig | None) -> tuple[list[dict], list[Patches | Heard]]:
+def _packed(rows: list[list[Slot]]) -> Batch:
+    longest = max(len(row) for row in rows)
+    filled = [row + [(0, False, PAST_THE_END)] * (longest - len(row)) for row in rows]
+    ids, mask, segments = (np.array([[slot[i] for slot in row] for row in filled]) for i in range(3))
+    return Batch.of((ids.astype(np.int64), mask.astype(bool), segments.astype(np.int32)))
+
+
+def prepare(example: Shown, limits: MediaConfig, audio: AudioConfig | None) -> tuple[list[dict], list[Seen | Heard]]:
     """How the media of an example stand in the prompt, and what the towers take for them."""
     items, pieces = [], []
     for medium in example.media:
@@ -115,41 +141,56 @@ def prepare(example: Shown, limits: MediaConfig, audio: AudioConfig | None) -> t
         elif medium.kind == "video":
             clip = to_clip(given, limits)
             items.append(video_item(clip))
-            pieces += clip.chunks()
+            pieces += [_seen(chunk) for chunk in clip.chunks()]
         else:
             patches = to_patches(given, limits)
             items.append(image_item(patches))
-            pieces.append(patches)
+            pieces.append(_seen(patches))
     return items, pieces
 
 
-def media_rows(model: Transformer, media: tuple[Patches | Heard, ...]) -> Tensor | None:
+def _seen(patches: Patches) -> Seen:
+    return Seen(torch.from_numpy(patches.pixels_PCSS), patches.grid)
+
+
+def media_rows(model: Transformer, media: tuple[Seen | Heard, ...]) -> Tensor | None:
     """What stands at the placeholders of a batch, in order: [N, D]; None where there is none."""
-    seen = iter(_seen(model.senses, [m for m in media if isinstance(m, Patches)]))
-    heard = iter(_heard(model.senses, [m for m in media if isinstance(m, Heard)]))
-    made = [next(seen) if isinstance(m, Patches) else next(heard) for m in media]
+    seen = iter(_see(model.senses, [m for m in media if isinstance(m, Seen)]))
+    heard = iter(_hear(model.senses, [m for m in media if isinstance(m, Heard)]))
+    made = [next(seen) if isinstance(m, Seen) else next(heard) for m in media]
     return torch.cat(made) if made else None
 
 
-def _seen(senses: nn.ModuleDict, patches: list[Patches]) -> list[Tensor]:
-    if not patches:
+def _see(senses: nn.ModuleDict, items: list[Seen]) -> list[Tensor]:
+    if not items:
         return []
     vision = senses["vision"]
     assert isinstance(vision, Vision)
-    pixels_P3SS = torch.from_numpy(np.concatenate([p.pixels_PCSS for p in patches]))
-    return vision(pixels_P3SS, [p.grid for p in patches])
+    pixels_P3SS, grids = torch.cat([item.pixels_P3SS for item in items]), [item.grid for item in items]
+    return vision(pixels_P3SS, grids) if where.on_cpu(pixels_P3SS) else seen_together(vision, pixels_P3SS, grids)
 
 
-def _heard(senses: nn.ModuleDict, sounds: list[Heard]) -> Iterator[Tensor]:
-    """All sounds together, as long as the longest; what comes after a sound's own chunks changes nothing."""
-    if not sounds:
-        return
-    hearing = senses["hearing"]
-    assert isinstance(hearing, Hearing)
-    longest = max(len(s.mel_FM) for s in sounds)
-    mel_BFM = torch.stack([nn.functional.pad(s.mel_FM, (0, 0, 0, longest - len(s.mel_FM))) for s in sounds])
-    for tokens_ND, sound in zip(hearing(mel_BFM), sounds, strict=True):
-        yield tokens_ND[: sound.tokens]
+def _hear(senses: nn.ModuleDict, sounds: list[Heard]) -> list[Tensor]:
+    """Sounds of about one length together; what comes after a sound's own chunks changes nothing."""
+    made: dict[int, Tensor] = {}
+    for group in _alike(sounds):
+        hearing = senses["hearing"]
+        assert isinstance(hearing, Hearing)
+        mel_BFM = pad_sequence([sounds[i].mel_FM for i in group], batch_first=True)
+        made |= {i: tokens_ND[: sounds[i].tokens] for i, tokens_ND in zip(group, hearing(mel_BFM), strict=True)}
+    return [made[i] for i in range(len(sounds))]
+
+
+def _alike(sounds: list[Heard]) -> Iterator[list[int]]:
+    """Groups in which the longest has at most FILLED times the frames of the shortest."""
+    group: list[int] = []
+    for i in sorted(range(len(sounds)), key=lambda i: len(sounds[i].mel_FM)):
+        if group and len(sounds[i].mel_FM) > FILLED * len(sounds[group[0]].mel_FM):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
 
 
 def fresh_senses(config: ModelConfig, seed: int) -> dict[str, nn.Module]:

@@ -1,0 +1,41 @@
+"""A warm-up for fresh towers: what stands at the placeholders should lie near the words of the reply.
+
+The decoder takes no part, so a step costs little, and every picture or sound is told apart from all others by the words
+that go with it. Afterwards the decoder meets media as something like the words that it knows.
+
+Legend: B rows, T tokens, N rows of media, E examples, D hidden, V vocabulary, A tokens of replies.
+Source: CLIP (arXiv 2103.00020) for pictures by their words.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from perilune.model.model import Transformer
+from perilune.train.seeing import ShownBatch, media_rows
+
+SHARPNESS = 16.0  # cosines are at most one; times this they tell thousands of words apart
+
+
+def naming_loss(model: Transformer, batch: ShownBatch) -> Tensor:
+    """Mean cross-entropy of the words of each reply, given the mean of the example's media. Words count by how rare
+    they are among the replies of the batch: what all of them begin with says nothing."""
+    media_ND, rows = media_rows(model, batch.media), batch.rows
+    assert media_ND is not None, "every example has a picture, a sound or a clip"
+    example_N = rows.segments_BT[rows.ids_BT == model.config.media_placeholder_token_id].long()
+    word_A, example_A = rows.target_BT[rows.mask_BT], rows.segments_BT[rows.mask_BT].long()
+    count = int(rows.segments_BT.max()) + 1
+    mean_ED = media_ND.new_zeros(count, media_ND.shape[1]).index_add(0, example_N, media_ND)
+    words_VD = F.normalize(model.embed_tokens.weight.detach(), dim=-1)
+    logits_EV = F.normalize(mean_ED, dim=-1) @ words_VD.mT * SHARPNESS
+    weight_A = rarity(word_A, example_A, count, len(words_VD))
+    return (F.cross_entropy(logits_EV[example_A], word_A, reduction="none") * weight_A).sum() / weight_A.sum()
+
+
+def rarity(word_A: Tensor, example_A: Tensor, examples: int, words: int) -> Tensor:
+    """log(examples / examples with that word) of every word of every reply."""
+    has_EV = torch.zeros(examples, words, dtype=torch.bool, device=word_A.device)
+    has_EV[example_A, word_A] = True
+    return (examples / has_EV.sum(0)[word_A]).log()
