@@ -56,7 +56,7 @@ def load_clip(source: Source, config: MediaConfig = PUBLISHED, seconds: float = 
     A MediaError says what is wrong: no clip, no pictures in it, a damaged file, or a size beyond a limit.
     """
     with open_source(source, MAX_BYTES, "the clip") as file, _on_disk(file) as readable:
-        decoded = decode_apart(readable, {"config": asdict(config)}, seconds)
+        decoded = decode_apart(readable, {"config": asdict(config), "held": True}, seconds)
     return Clip(tuple(decoded.frames), tuple(index / decoded.fps for index in decoded.indices), config)
 
 
