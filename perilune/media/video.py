@@ -46,8 +46,13 @@ class Clip:
 
     def chunks(self) -> Iterator[Patches]:
         """The patches of one chunk after the other; they are four times as large as the frames, so not all at once."""
+        for frames in self.grouped():
+            yield cut(frames, self.config)
+
+    def grouped(self) -> Iterator[tuple[np.ndarray, ...]]:
+        """The frames of one chunk after the other."""
         for start in self.starts:
-            yield cut(self.frames[start : start + self.config.temporal_merge_kernel_size], self.config)
+            yield self.frames[start : start + self.config.temporal_merge_kernel_size]
 
 
 def load_clip(source: Source, config: MediaConfig = PUBLISHED, seconds: float = DECODE_SECONDS) -> Clip:

@@ -23,6 +23,7 @@ import numpy as np
 
 from perilune.errors import MediaError
 
+MAX_SECONDS = 4 * 3600
 MAX_FRAMES = 1 << 14
 MAX_FRAME_SIDE = 1 << 14
 # About 900 frames of the largest published size, which is 230,000 tokens: about the published context.
@@ -70,7 +71,9 @@ def decode_apart(file: IO[bytes], job: dict[str, Any], seconds: float) -> Decode
 
 
 @contextmanager
-def decoder(worker: str, file: IO[bytes] | None, job: dict[str, Any], seconds: float) -> Generator[IO[bytes]]:
+def decoder(
+    worker: str, file: IO[bytes] | None, job: dict[str, Any], seconds: float
+) -> Generator[IO[bytes], None, None]:
     """A decoder's records, as long as the context is open and for `seconds` at most. It waits while nobody reads them.
 
     An EOFError inside the context says that they stopped too early, and leaves it as a MediaError that says why.

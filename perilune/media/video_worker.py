@@ -28,7 +28,6 @@ CODECS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg1video,mpeg2video
 _WANTED = "an MP4, MOV, MKV, WebM, AVI, MPEG, FLV, Ogg or GIF file"
 MAX_STREAMS = 32
 MAX_DECODED_FRAMES = 1_000_000
-MAX_SECONDS = 4 * 3600
 MAX_PIXELS = 8192 * 4352
 MAX_SIDE = 1 << 14
 READ_BYTES = 1 << 18
@@ -120,8 +119,8 @@ def _count(file: BinaryIO, threads: int) -> tuple[int, float]:
     if count > 1 and (not rate or rate <= 0):
         raise MediaError("the clip does not say how many frames it has a second")
     fps = float(rate) if rate and rate > 0 else 1.0
-    if count / fps > MAX_SECONDS:
-        raise MediaError(f"the clip takes {count / fps:,.0f} s; at most {MAX_SECONDS:,} s are looked at")
+    if count / fps > video_pipe.MAX_SECONDS:
+        raise MediaError(f"the clip takes {count / fps:,.0f} s; at most {video_pipe.MAX_SECONDS:,} s are looked at")
     return count, fps
 
 
