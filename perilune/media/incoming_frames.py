@@ -19,7 +19,7 @@ from perilune.errors import MediaError
 from perilune.media.kinds import HEAD_BYTES, check_format
 from perilune.media.settings import PUBLISHED, MediaConfig
 from perilune.media.source import Source, open_source
-from perilune.media.video import MAX_BYTES
+from perilune.media.video import MAX_BYTES, on_disk
 from perilune.media.video_pipe import FILE_WORKER, MAX_SECONDS, Frame, decoder, each_frame
 
 CAMERA_WORKER = "perilune.media.camera_worker"
@@ -164,10 +164,10 @@ class Camera:
 @contextmanager
 def playing(source: Source, config: MediaConfig = PUBLISHED, fast: bool = False) -> Generator[Playing, None, None]:
     """A clip as it plays: the frames `load_clip` would give. A MediaError, also from `take`, says what is wrong."""
-    with open_source(source, MAX_BYTES, "the clip") as file:
+    job = {"config": asdict(config), "held": False}
+    with open_source(source, MAX_BYTES, "the clip") as file, on_disk(file) as readable:
         check_format(file.read(HEAD_BYTES), "video")
-        job = {"config": asdict(config), "held": False}
-        with decoder(FILE_WORKER, file, job, MAX_SECONDS + SPARE_SECONDS) as records:
+        with decoder(FILE_WORKER, readable, job, MAX_SECONDS + SPARE_SECONDS) as records:
             yield Playing(each_frame(records), fast)
 
 

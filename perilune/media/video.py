@@ -60,7 +60,7 @@ def load_clip(source: Source, config: MediaConfig = PUBLISHED, seconds: float = 
 
     A MediaError says what is wrong: no clip, no pictures in it, a damaged file, or a size beyond a limit.
     """
-    with open_source(source, MAX_BYTES, "the clip") as file, _on_disk(file) as readable:
+    with open_source(source, MAX_BYTES, "the clip") as file, on_disk(file) as readable:
         decoded = decode_apart(readable, {"config": asdict(config), "held": True}, seconds)
     return Clip(tuple(decoded.frames), tuple(index / decoded.fps for index in decoded.indices), config)
 
@@ -80,7 +80,7 @@ def sample_indices(count: int, fps: float, config: MediaConfig) -> list[int]:
 
 
 @contextmanager
-def _on_disk(file: BinaryIO) -> Generator[BinaryIO, None, None]:
+def on_disk(file: BinaryIO) -> Generator[BinaryIO, None, None]:
     """What the decoder's process can read by itself: a file, never our memory."""
     if not isinstance(file, io.BytesIO):
         yield file
