@@ -33,6 +33,16 @@ def test_beginning_again_drops_what_came_before():
     assert decoded.indices == [2]
 
 
+def test_frames_can_be_taken_one_by_one_before_the_others_are_there():
+    stream = io.BytesIO(SIZES + pipe.frame(3, pixels(7)) + pipe.record(pipe.AGAIN) + pipe.frame(0, pixels(9)))
+    frames = pipe.each_frame(stream)
+    first = next(frames)
+    assert (first.index, first.seconds, first.pixels_HWC[0, 0, 0]) == (3, 0.1, 7)
+    assert next(frames) is None and next(frames).index == 0
+    with pytest.raises(EOFError):
+        next(frames)
+
+
 @pytest.mark.parametrize(
     "said", [b"", SIZES[:3], SIZES, SIZES + pipe.frame(0, pixels()), SIZES + pipe.frame(0, pixels())[:-1], SIZES + b"F"]
 )

@@ -17,10 +17,13 @@ from perilune.text import specials as sp
 SEED = 5
 
 
-def sensing_model(folder):
-    """From a directory, with a chunk memory: its prompts go through listen."""
+def sensing_model(folder, base=None):
+    """From a directory; without another base with a chunk memory, so that its prompts go through listen."""
     config = replace(
-        memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=TOKENIZER.special_id(sp.MEDIA_PAD)
+        base or memory_config(),
+        vision=TOWER,
+        audio=CHUNKED,
+        media_placeholder_token_id=TOKENIZER.special_id(sp.MEDIA_PAD),
     )
     made = Transformer(config)
     made.init_weights(SEED)

@@ -25,7 +25,7 @@ from perilune.media.audio import audio_item
 from perilune.media.decoded import Decoded, to_clip, to_patches, to_samples
 from perilune.media.image import image_item
 from perilune.media.parts import LACKS, Known, Medium
-from perilune.media.patches import Patches
+from perilune.media.patches import Patches, cut
 from perilune.media.settings import FILE_NAME, PUBLISHED, MediaConfig
 from perilune.media.source import Source
 from perilune.media.video import video_item
@@ -42,16 +42,31 @@ KEPT_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Perceived(Known):
-    """One item: how it stands in the prompt, what it is known by, and how its rows are made, one tensor [n, D] for
-    each of its blocks."""
+    """One item: how it stands in the prompt, what each of its blocks is known by, and how their rows are made, a tensor
+    [n, D] for each."""
 
     item: dict[str, Any]
-    digest: bytes
+    digests: tuple[bytes, ...]
     rows: Callable[[], list[Tensor]]
+
+    @property
+    def digest(self) -> bytes:
+        """What the whole is known by."""
+        return b"".join(self.digests)
 
     @property
     def tokens(self) -> int:
         return sum(block["tokens"] for block in self.item.get("chunks", [self.item]))
+
+
+@dataclass(frozen=True, eq=False)
+class SeenChunk:
+    """A chunk of a clip that has been looked at: when it begins, its number of frames, and its rows [n, D]."""
+
+    seconds: float
+    frames: int
+    digest: bytes
+    rows_nD: Tensor
 
 
 class Senses:
@@ -72,8 +87,8 @@ class Senses:
         places = np.flatnonzero(np.asarray(ids) == placeholder)
         made, at = [], 0
         for one in perceived:
-            for index, rows_nD in enumerate(self._rows_of(one)):
-                made.append((int(places[at]), rows_nD, one.digest + index.to_bytes(4, "little")))
+            for rows_nD, digest in zip(self._rows_of(one), one.digests, strict=True):
+                made.append((int(places[at]), rows_nD, digest))
                 at += len(rows_nD)
         assert at == len(places), "a prompt has as many placeholders as its media have rows"
         return MediaRows.of(made)
@@ -83,6 +98,12 @@ class Senses:
         if "hearing" not in self.has:
             raise MessageError(f"this model has {LACKS['hearing']}; listen with one that has")
         return HearingStream(self._hearing())
+
+    def look(self, frames: Sequence[np.ndarray], seconds: float) -> SeenChunk:
+        """One chunk of a clip, frames as a `Clip` has them. Raises MessageError for a model without eyes."""
+        if "vision" not in self.has:
+            raise MessageError(f"this model has {LACKS['vision']}; watch with one that has")
+        return SeenChunk(seconds, len(frames), _digest("video", frames), self._look(cut(frames, self.limits)))
 
     def _perceive(self, medium: Medium) -> Perceived:
         if isinstance(medium.source, Perceived):
@@ -99,18 +120,18 @@ class Senses:
             assert audio is not None
             return Perceived(
                 audio_item(samples_T, audio),
-                _digest(kind, [samples_T]),
+                (_digest(kind, [samples_T]),),
                 lambda: [hear(self._hearing(), samples_T)],
             )
         if kind == "video":
             clip = to_clip(source, self.limits)
             return Perceived(
                 video_item(clip),
-                _digest(kind, clip.frames),
+                tuple(_digest(kind, frames) for frames in clip.grouped()),
                 lambda: [self._look(patches) for patches in clip.chunks()],
             )
         patches = to_patches(source, self.limits)
-        return Perceived(image_item(patches), _digest(kind, [patches.pixels_PCSS]), lambda: [self._look(patches)])
+        return Perceived(image_item(patches), (_digest(kind, [patches.pixels_PCSS]),), lambda: [self._look(patches)])
 
     @cached_property
     def limits(self) -> MediaConfig:
@@ -153,7 +174,15 @@ class Senses:
 
 def heard(rows_nD: Tensor) -> Perceived:
     """Sound that a HearingStream has heard, float32 [n, D], to stand in a message without being heard again."""
-    return Perceived({"type": "audio", "tokens": len(rows_nD)}, _digest("heard", [rows_nD.numpy()]), lambda: [rows_nD])
+    digest = _digest("heard", [rows_nD.numpy()])
+    return Perceived({"type": "audio", "tokens": len(rows_nD)}, (digest,), lambda: [rows_nD])
+
+
+def seen(chunks: Sequence[SeenChunk]) -> Perceived:
+    """The chunks of a clip, to stand in a message as the clip would, without being looked at again."""
+    told = [{"timestamp": chunk.seconds, "tokens": len(chunk.rows_nD)} for chunk in chunks]
+    rows = [chunk.rows_nD for chunk in chunks]
+    return Perceived({"type": "video", "chunks": told}, tuple(chunk.digest for chunk in chunks), lambda: rows)
 
 
 def _digest(kind: str, arrays: Iterable[np.ndarray]) -> bytes:

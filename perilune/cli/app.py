@@ -23,6 +23,7 @@ from perilune.cli.plan import plan
 from perilune.cli.score import score_app
 from perilune.cli.serve import serve
 from perilune.cli.store import store_app
+from perilune.cli.watch import watch
 from perilune.errors import MessageError, PeriluneError, RequestError
 from perilune.train.cli import app as train_app
 
@@ -58,6 +59,7 @@ app.command()(plan)
 app.command()(serve)
 app.command()(show)
 app.command()(synth)
+app.command()(watch)
 app.add_typer(bench_app, name="bench")
 app.add_typer(score_app, name="score")
 app.add_typer(store_app, name="store")

@@ -46,8 +46,13 @@ class Clip:
 
     def chunks(self) -> Iterator[Patches]:
         """The patches of one chunk after the other; they are four times as large as the frames, so not all at once."""
+        for frames in self.grouped():
+            yield cut(frames, self.config)
+
+    def grouped(self) -> Iterator[tuple[np.ndarray, ...]]:
+        """The frames of one chunk after the other."""
         for start in self.starts:
-            yield cut(self.frames[start : start + self.config.temporal_merge_kernel_size], self.config)
+            yield self.frames[start : start + self.config.temporal_merge_kernel_size]
 
 
 def load_clip(source: Source, config: MediaConfig = PUBLISHED, seconds: float = DECODE_SECONDS) -> Clip:
@@ -55,8 +60,8 @@ def load_clip(source: Source, config: MediaConfig = PUBLISHED, seconds: float = 
 
     A MediaError says what is wrong: no clip, no pictures in it, a damaged file, or a size beyond a limit.
     """
-    with open_source(source, MAX_BYTES, "the clip") as file, _on_disk(file) as readable:
-        decoded = decode_apart(readable, {"config": asdict(config)}, seconds)
+    with open_source(source, MAX_BYTES, "the clip") as file, on_disk(file) as readable:
+        decoded = decode_apart(readable, {"config": asdict(config), "held": True}, seconds)
     return Clip(tuple(decoded.frames), tuple(index / decoded.fps for index in decoded.indices), config)
 
 
@@ -75,7 +80,7 @@ def sample_indices(count: int, fps: float, config: MediaConfig) -> list[int]:
 
 
 @contextmanager
-def _on_disk(file: BinaryIO) -> Generator[BinaryIO, None, None]:
+def on_disk(file: BinaryIO) -> Generator[BinaryIO, None, None]:
     """What the decoder's process can read by itself: a file, never our memory."""
     if not isinstance(file, io.BytesIO):
         yield file

@@ -1,8 +1,8 @@
 """The pipe between a clip's decoder and us: the decoder runs in its own process, and what it says is checked.
 
-The decoder (video_worker.py) reads the file on its standard input and writes records: a kind (1 byte), the length of
-what follows (4 bytes), and that many bytes. Sizes come first, then frames; whoever writes them may be a taken-over
-process, so nothing is read beyond the limits and nothing but plain bytes is taken.
+The decoder (video_worker.py for a file on its standard input, camera_worker.py for a camera) writes records: a kind
+(1 byte), the length of what follows (4 bytes), and that many bytes. Sizes come first, then frames; whoever writes them
+may be a taken-over process, so nothing is read beyond the limits and nothing but plain bytes is taken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from perilune.errors import MediaError
 
+MAX_SECONDS = 4 * 3600
 MAX_FRAMES = 1 << 14
 MAX_FRAME_SIDE = 1 << 14
 # About 900 frames of the largest published size, which is 230,000 tokens: about the published context.
@@ -36,7 +38,21 @@ _SIZES = struct.Struct("<IId")
 _INDEX = struct.Struct("<Q")
 _PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
 _OUT_OF_TIME = -signal.SIGXCPU if hasattr(signal, "SIGXCPU") else None
-_WORKER = "perilune.media.video_worker"
+FILE_WORKER = "perilune.media.video_worker"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame, uint8 [H, W, 3], its index among all frames, and how many of those come in a second."""
+
+    index: int
+    fps: float
+    pixels_HWC: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """When it is seen."""
+        return self.index / self.fps
 
 
 @dataclass
@@ -50,20 +66,33 @@ class Decoded:
 
 def decode_apart(file: IO[bytes], job: dict[str, Any], seconds: float) -> Decoded:
     """Decode a file on disk in a process of its own, which ends after `seconds` at the latest."""
+    with decoder(FILE_WORKER, file, job, seconds) as records:
+        return read_records(records)
+
+
+@contextmanager
+def decoder(
+    worker: str, file: IO[bytes] | None, job: dict[str, Any], seconds: float
+) -> Generator[IO[bytes], None, None]:
+    """A decoder's records, as long as the context is open and for `seconds` at most. It waits while nobody reads them.
+
+    An EOFError inside the context says that they stopped too early, and leaves it as a MediaError that says why.
+    """
     limits = {"bytes": MAX_PROCESS_BYTES, "seconds": int(seconds * DECODER_THREADS) + 1, "threads": DECODER_THREADS}
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", _WORKER, json.dumps(job | {"limits": limits})],
-        stdin=file,
+        [sys.executable, "-P", "-m", worker, json.dumps(job | {"limits": limits})],
+        stdin=subprocess.DEVNULL if file is None else file,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=decoder_environment(),
     )
     late = threading.Event()
     clock = threading.Timer(seconds, lambda: (late.set(), process.kill()))
+    clock.daemon = True
     clock.start()
     try:
         assert process.stdout is not None
-        return read_records(process.stdout)
+        yield process.stdout
     except EOFError:
         if late.is_set() or process.wait() == _OUT_OF_TIME:
             raise MediaError(f"the clip took more than {seconds:g} s to decode; a shorter one is needed") from None
@@ -100,20 +129,36 @@ def frame(index: int, pixels_HWC: np.ndarray) -> bytes:
 
 def read_records(stream: IO[bytes]) -> Decoded:
     """What the decoder found. EOFError where it stopped before its last record, MediaError for what it reports."""
+    decoded = Decoded(0.0, [], [])
+    for frame in each_frame(stream):
+        if frame is None:
+            decoded = Decoded(0.0, [], [])
+            continue
+        height, width = frame.pixels_HWC.shape[:2]
+        check_room(len(decoded.frames) + 1, width, height)
+        decoded.fps = frame.fps
+        decoded.indices.append(frame.index)
+        decoded.frames.append(frame.pixels_HWC)
+    return decoded
+
+
+def each_frame(stream: IO[bytes]) -> Iterator[Frame | None]:
+    """The decoder's frames as they come, at least one; None where it begins again. Raises what `read_records` does."""
     width, height, fps = _read_sizes(stream)
-    decoded = Decoded(fps, [], [])
+    last = -1
     for kind, content in _records(stream, _INDEX.size + width * height * 3):
-        if kind == END and decoded.frames:
-            return decoded
+        if kind == END and last >= 0:
+            return
         if kind == AGAIN:
-            decoded = Decoded(fps, [], [])
+            last = -1
+            yield None
         elif kind == FRAME and len(content) == _INDEX.size + width * height * 3:
             index = _INDEX.unpack_from(content)[0]
-            if decoded.indices and index <= decoded.indices[-1]:
+            if index <= last:
                 raise _confused()
-            check_room(len(decoded.frames) + 1, width, height)
-            decoded.indices.append(index)
-            decoded.frames.append(np.frombuffer(content, np.uint8, offset=_INDEX.size).reshape(height, width, 3))
+            last = index
+            pixels_HWC = np.frombuffer(content, np.uint8, offset=_INDEX.size).reshape(height, width, 3)
+            yield Frame(index, fps, pixels_HWC)
         else:
             raise _confused()
     raise EOFError

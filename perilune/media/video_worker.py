@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NoReturn
 
@@ -28,7 +28,6 @@ CODECS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg1video,mpeg2video
 _WANTED = "an MP4, MOV, MKV, WebM, AVI, MPEG, FLV, Ogg or GIF file"
 MAX_STREAMS = 32
 MAX_DECODED_FRAMES = 1_000_000
-MAX_SECONDS = 4 * 3600
 MAX_PIXELS = 8192 * 4352
 MAX_SIDE = 1 << 14
 READ_BYTES = 1 << 18
@@ -36,14 +35,20 @@ _TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: I
 
 
 def main() -> None:
+    work(lambda job: _decode(sys.stdin.buffer, MediaConfig(**job["config"]), job["limits"]["threads"], job["held"]))
+
+
+def work(decode: Callable[[dict[str, Any]], Iterator[bytes]]) -> None:
+    """Writes the records that come of the job on the command line, under its limits."""
     job = json.loads(sys.argv[1])
     out = os.fdopen(os.dup(1), "wb")
     # Whatever a library prints must not come between the records.
     os.dup2(2, 1)
     _limit(job["limits"])
     try:
-        for record in _decode(sys.stdin.buffer, MediaConfig(**job["config"]), job["limits"]["threads"]):
+        for record in decode(job):
             out.write(record)
+            out.flush()
     except MediaError as error:
         out.write(video_pipe.record(video_pipe.ERROR, str(error).encode()[: video_pipe.MAX_ERROR_BYTES]))
     out.close()
@@ -66,7 +71,8 @@ def _limit(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (most, most + 1 if kind == resource.RLIMIT_CPU and most < hard else most))
 
 
-def _decode(file: BinaryIO, config: MediaConfig, threads: int) -> Iterator[bytes]:
+def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> Iterator[bytes]:
+    """`held`: all frames are held at once, so there must be room for them."""
     count, fps = _count(file, threads)
     found, size = 0, None
     for attempt in range(2):
@@ -77,13 +83,14 @@ def _decode(file: BinaryIO, config: MediaConfig, threads: int) -> Iterator[bytes
         following = next(chosen)
         for picture in _pictures(file, threads):
             if found == following:
-                upright = _upright(picture)
+                image = upright(picture)
                 if size is None:
-                    size = fit(*upright.size, config.in_patch_limit_each_frame, config)
-                    video_pipe.check_room(len(wanted), *size)
+                    size = fit(*image.size, config.in_patch_limit_each_frame, config)
+                    if held:
+                        video_pipe.check_room(len(wanted), *size)
                     yield video_pipe.sizes(*size, fps)
                 # Later frames of another size are brought to the size of the first, as players do.
-                yield video_pipe.frame(found, resize(upright, size))
+                yield video_pipe.frame(found, resize(image, size))
                 following = next(chosen, -1)
             found += 1
         if found >= count or not found:
@@ -112,8 +119,8 @@ def _count(file: BinaryIO, threads: int) -> tuple[int, float]:
     if count > 1 and (not rate or rate <= 0):
         raise MediaError("the clip does not say how many frames it has a second")
     fps = float(rate) if rate and rate > 0 else 1.0
-    if count / fps > MAX_SECONDS:
-        raise MediaError(f"the clip takes {count / fps:,.0f} s; at most {MAX_SECONDS:,} s are looked at")
+    if count / fps > video_pipe.MAX_SECONDS:
+        raise MediaError(f"the clip takes {count / fps:,.0f} s; at most {video_pipe.MAX_SECONDS:,} s are looked at")
     return count, fps
 
 
@@ -121,7 +128,7 @@ def _pictures(file: BinaryIO, threads: int) -> Iterator[av.VideoFrame]:
     """The frames in the order in which they are seen; timestamps are not asked."""
     with _opened(file, threads) as (container, stream):
         for found, picture in enumerate(container.decode(stream)):
-            _check_size(picture.width, picture.height)
+            check_size(picture.width, picture.height)
             if found >= MAX_DECODED_FRAMES:
                 raise MediaError(f"the clip has more than {MAX_DECODED_FRAMES:,} frames; a shorter one is needed")
             yield picture
@@ -167,12 +174,12 @@ def _video_stream(container: Any) -> Any:
             raise MediaError(f"the clip's codec is {name}; it must be H.264, HEVC, VP8, VP9, AV1, MPEG or GIF")
         if not codec.width or not codec.height:
             raise MediaError(f"the clip's frames have no size that is known, or more than {MAX_PIXELS:,} pixels")
-        _check_size(codec.width, codec.height)
+        check_size(codec.width, codec.height)
         return stream
     raise MediaError("the clip has no video stream; a clip without pictures goes in as sound")
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise MediaError(
             f"the clip's frames are {width:,} × {height:,} pixels; at most {MAX_PIXELS:,} in all and {MAX_SIDE:,} "
@@ -180,7 +187,7 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _upright(picture: av.VideoFrame) -> Image.Image:
+def upright(picture: av.VideoFrame) -> Image.Image:
     image = picture.to_image()
     turn = _TURNS.get(picture.rotation % 360)
     return image if turn is None else image.transpose(turn)
