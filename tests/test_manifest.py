@@ -46,3 +46,12 @@ def test_files_are_written(tmp_path):
 def test_an_index_without_sources_is_refused():
     with pytest.raises(ConfigError, match="pack it again"):
         build_manifest({"sources": {}}, 1)
+
+
+def test_pictures_and_sounds_are_credited_beside_the_text():
+    media = {"noto_emoji": {"pieces": 1454, "files": {"noto_emoji_128.tar": "ab" * 32}}}
+    manifest = build_manifest({**index(), "media": media}, 1000)
+    emoji = manifest.entries[-1]
+    assert (emoji.documents, emoji.tokens, emoji.files) == (1454, 0, media["noto_emoji"]["files"])
+    assert sum(entry.share for entry in manifest.entries) == pytest.approx(1.0)
+    assert "text, pictures, sounds and clips" in manifest.notice() and "Noto Emoji, Google" in manifest.notice()

@@ -10,7 +10,7 @@ import pytest
 from perilune.corpus import media_labels as labels
 from perilune.corpus.media import Piece, _Decoded, sound
 from perilune.corpus.media_readers import rows
-from perilune.corpus.media_sources import MEDIA_SOURCES, media_source
+from perilune.corpus.media_sources import MEDIA_SOURCES, media_index, media_source
 from perilune.corpus.sources import data_root
 from perilune.errors import ConfigError
 
@@ -122,3 +122,12 @@ def test_an_archive_without_an_index_is_refused(tmp_path):
     tarfile.open(path, "w").close()
     with pytest.raises(ConfigError, match=r"index\.jsonl"):
         list(rows(path))
+
+
+@needs_data
+def test_the_record_of_a_run_counts_what_teaches():
+    index = media_index(data_root())
+    assert set(index) == {source.name for source in MEDIA_SOURCES}
+    emoji = media_source("noto_emoji")
+    assert index["noto_emoji"]["pieces"] == len(emoji.pieces(data_root())) > 1000
+    assert index["noto_emoji"]["files"] == emoji.sha256(data_root())

@@ -5,6 +5,8 @@ The folders hold parts chosen for training; what their makers test on is mostly 
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from perilune.corpus import media_readers as readers
 from perilune.corpus.media import MediaSource
@@ -170,6 +172,11 @@ MEDIA_SOURCES: tuple[MediaSource, ...] = (
         _clip,
     ),
 )
+
+
+def media_index(root: Path) -> dict[str, dict[str, Any]]:
+    """For the record of a run: how many pieces of each source teach, and the hashes of its files."""
+    return {s.name: {"pieces": len(s.pieces(root)), "files": s.sha256(root)} for s in MEDIA_SOURCES}
 
 
 def media_source(name: str) -> MediaSource:

@@ -88,14 +88,14 @@ A small decoder with the structure of Kimi K2.6: latent attention, a router over
 experts ({config.num_experts_per_tok} a token, {config.n_shared_experts} shared), chat template and tools as
 published.{_memory_lines(config)}
 It knows short chat, simple stories, questions about a given passage, small sums and tool calls; it is no
-source of facts, and it speaks English only.
+source of facts, and it speaks English only.{_senses_line(config)}
 
 | | |
 |---|---|
 | weights | {total / 1e6:.1f} M, {_active(model) / 1e6:.1f} M of them for a token; routed experts in INT4 |
 | layers, width, context in training | {config.num_hidden_layers}, {config.hidden_size}, 1,024 |
 | steps, tokens of text and chat | {saved.meta["step"]:,}, {manifest.tokens_seen:,} ({manifest.passes:.2f} passes) |
-{_asking_row(saved)}| optimiser | Muon, AdamW for embedding, head and vectors; highest rate {settings["lr"]} |
+{_asking_row(saved)}{_shown_row(saved)}| optimiser | Muon; AdamW for embedding, head and vectors; highest rate {settings["lr"]} |
 | held-out loss | {measured} |
 
 Trained by `runs/nano.sh` of perilune. Credits of all sources: NOTICE.data.txt; hashes: data_manifest.json.
@@ -116,12 +116,25 @@ Its first {memory.num_read_layers} layers (Kimi Delta Attention) read; a chunk m
 {memory.chunk_size} tokens that a question needs."""
 
 
+def _senses_line(config: ModelConfig) -> str:
+    if config.vision is None or config.audio is None:
+        return ""
+    return " It sees pictures and clips and hears sounds of the kinds\nnamed below, and says little about others."
+
+
 def _asking_row(saved: snapshot.Saved) -> str:
     """Documents made for reading and asking, where the run had them."""
     settings = saved.meta["settings"]
     tokens = settings.get("ask_tokens", 0) * settings["threads"] * saved.meta["step"]
     begun = " (this run began with the weights of an earlier one)" if settings.get("start") else ""
     return f"| generated tokens read and asked about | {tokens:,}{begun} |\n" if tokens else ""
+
+
+def _shown_row(saved: snapshot.Saved) -> str:
+    """Conversations with media, where the run had them."""
+    settings = saved.meta["settings"]
+    count = settings.get("shown", 0) * settings["threads"] * saved.meta["step"]
+    return f"| conversations with pictures, sounds and clips | {count:,} |\n" if count else ""
 
 
 def _active(model: Transformer) -> int:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from perilune.config import ModelConfig
+from perilune.corpus.media_sources import media_index
 from perilune.corpus.sources import data_root
 from perilune.errors import ConfigError
 from perilune.model.model import Transformer
@@ -41,7 +42,7 @@ from perilune.train.seeing import ShownBatch, ShownRows, fresh_senses, media_row
 from perilune.train.start import begin_with
 
 HELD_OUT_BATCHES = 4
-DATA_INDEX = "data_index.json"  # a copy of the packed corpus' index, kept with the run
+DATA_INDEX = "data_index.json"  # the packed corpus' index and that of the media, kept with the run
 
 
 def token_loss(model: Transformer, batch: Batch, z_weight: float = 0.0, media_ND: Tensor | None = None) -> Tensor:
@@ -259,7 +260,8 @@ def _train(config: TrainConfig) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     start = _resume(trainer, out)
     write_json(out / "run.json", describe_run(trainer.settings))
-    write_json(out / DATA_INDEX, trainer.packed.index)
+    media = {"media": media_index(data_root())} if trainer.showing else {}
+    write_json(out / DATA_INDEX, {**trainer.packed.index, **media})
     report = Report(out, config.steps, start)
     step = start
     try:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from perilune.corpus.sources import source
+from perilune.corpus.media_sources import media_source
+from perilune.corpus.sources import Licensed, source
 from perilune.errors import ConfigError
 
 TOOL_NAME = "perilune.tasks and perilune.train.mixture"
@@ -13,7 +14,8 @@ TOOL_NAME = "perilune.tasks and perilune.train.mixture"
 
 @dataclass(frozen=True)
 class Entry:
-    """One source as it went into the corpus. Hashes are of the files as read."""
+    """One source as it went into the corpus. Hashes are of the files as read. Pictures, sounds and clips have no
+    tokens; their pieces count as documents."""
 
     name: str
     title: str
@@ -48,7 +50,8 @@ class Manifest:
 
     def notice(self) -> str:
         """The credits the licences ask for, one line per source."""
-        lines = ["The model nano was trained on openly licensed text, with thanks to:", ""]
+        kinds = "text, pictures, sounds and clips" if any(not entry.tokens for entry in self.entries) else "text"
+        lines = [f"The model nano was trained on openly licensed {kinds}, with thanks to:", ""]
         lines += [
             f"- {entry.title} ({entry.licence}): {entry.attribution}. {entry.url}"
             for entry in self.entries
@@ -72,6 +75,7 @@ def build_manifest(index: dict[str, Any], tokens_seen: int) -> Manifest:
         raise ConfigError("the packed corpus names no sources: pack it again")
     packed = sum(about["tokens"] for about in index["sources"].values())
     entries = tuple(_entry(name, about, packed) for name, about in index["sources"].items())
+    entries += tuple(_media_entry(name, about) for name, about in index.get("media", {}).items())
     passes = round(tokens_seen / packed, 4)
     return Manifest(packed, tokens_seen, passes, index["tokenizer_sha256"], index["seed"], entries)
 
@@ -86,14 +90,13 @@ def _entry(name: str, about: dict[str, Any], packed: int) -> Entry:
     if name.startswith("generated"):
         title, credit = name.replace("_", " "), "perilune contributors"
         return Entry(name, title, "synthetic", "Apache-2.0", credit, "", "en", {}, *counts)
-    origin = source(name)
-    licensed = (
-        origin.title,
-        "licensed",
-        origin.licence,
-        origin.attribution,
-        origin.url,
-        "en",
-        about["files"],
-    )
-    return Entry(name, *licensed, *counts)
+    return _licensed(source(name), about["files"], counts)
+
+
+def _media_entry(name: str, about: dict[str, Any]) -> Entry:
+    return _licensed(media_source(name), about["files"], (about["pieces"], 0, 0, 0.0))
+
+
+def _licensed(origin: Licensed, files: dict[str, str], counts: tuple[int, int, int, float]) -> Entry:
+    credit = origin.licence, origin.attribution, origin.url
+    return Entry(origin.name, origin.title, "licensed", *credit, "en", files, *counts)
