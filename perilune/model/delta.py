@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.kernels import where
+from perilune.kernels.delta_cpu import delta_steps
 from perilune.model.delta_rule import delta_chunked, delta_recurrent, document_runs
 from perilune.model.layers import Linear, RMSNorm, steady_sigmoid
 
@@ -125,8 +126,14 @@ class KimiDeltaAttention(nn.Module):
         runs_BT = None if segments_BT is None else document_runs(segments_BT)
         q, k, v, conv_BWK = self.queries_keys_values(x_BTD, state.conv_BWK, runs_BT)
         beta_BTH = steady_sigmoid(self.b_proj(x_BTD))
-        rule = delta_chunked if x_BTD.shape[1] >= CHUNKED_FROM else delta_recurrent
-        o_BTHV, matrix_BHKV = rule(q, k, v, self.log_decay(x_BTD), beta_BTH, state.matrix_BHKV, segments_BT)
+        log_decay_BTHK = self.log_decay(x_BTD)
+        if x_BTD.shape[1] >= CHUNKED_FROM:
+            o_BTHV, matrix_BHKV = delta_chunked(q, k, v, log_decay_BTHK, beta_BTH, state.matrix_BHKV, segments_BT)
+        elif segments_BT is None and not torch.is_grad_enabled() and where.on_cpu(x_BTD):
+            inputs = (x.numpy() for x in (q, k, v, log_decay_BTHK.exp(), beta_BTH, state.matrix_BHKV))
+            o_BTHV, matrix_BHKV = map(torch.from_numpy, delta_steps(*inputs))
+        else:
+            o_BTHV, matrix_BHKV = delta_recurrent(q, k, v, log_decay_BTHK, beta_BTH, state.matrix_BHKV, segments_BT)
         opened_BTW = self.g_b_proj(self.g_a_proj(x_BTD)).sigmoid()
         y_BTD = self.o_proj(self.o_norm(o_BTHV).flatten(2) * opened_BTW)
         return y_BTD, DeltaState(conv_BWK, matrix_BHKV)

@@ -95,7 +95,8 @@ source of facts, and it speaks English only.{_senses_line(config)}
 | weights | {total / 1e6:.1f} M, {_active(model) / 1e6:.1f} M of them for a token; routed experts in INT4 |
 | layers, width, context in training | {config.num_hidden_layers}, {config.hidden_size}, 1,024 |
 | steps, tokens of text and chat | {saved.meta["step"]:,}, {manifest.tokens_seen:,} ({manifest.passes:.2f} passes) |
-{_asking_row(saved)}{_shown_row(saved)}| optimiser | Muon; AdamW for embedding, head and vectors; highest rate {settings["lr"]} |
+{_asking_row(saved)}{_shown_row(saved)}| optimiser | Muon; AdamW for embedding, head and vectors |
+| highest rate | {settings["lr"]} |
 | held-out loss | {measured} |
 
 Trained by `runs/nano.sh` of perilune. Credits of all sources: NOTICE.data.txt; hashes: data_manifest.json.
