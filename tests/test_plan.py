@@ -119,7 +119,9 @@ def test_a_streaming_model_is_told_what_to_expect(tmp_path, monkeypatch):
     whole = split_memory(checkpoint, config, 1 << 30)
     assert expectation(config, tmp_path / "m", whole, "bf16") is None
     split = split_memory(checkpoint, config, whole.backbone + whole.work + whole.context + whole.experts * 3 // 4)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     told = expectation(config, tmp_path / "m", split, "bf16")
+    assert expectation(config, tmp_path / "m", split, "bf16") == told  # nothing is measured twice
     assert re.search(r"about [\d.,]+ tokens/s .*\(disk [\d.]+ GB/s, \d+% of the experts", told)
     monkeypatch.setattr("perilune.weights.disk_rate.PROBE_BYTES", 1 << 30)
     assert expectation(config, tmp_path / "m", split, "bf16") is None

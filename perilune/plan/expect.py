@@ -1,4 +1,4 @@
-"""What an opened model that reads its experts from disk will do here, in a line, measured in a few seconds."""
+"""What an opened model that reads its experts from disk will do here, in a line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from perilune.api.budget import MemorySplit
 from perilune.api.gpu import MARGIN_BYTES, GpuSplit
 from perilune.config import ModelConfig
-from perilune.plan.machine import gpu_rate, measure_machine
+from perilune.plan.kept import known_machine
+from perilune.plan.machine import gpu_rate
 from perilune.plan.needs import needs_of
 from perilune.plan.predict import predict
 from perilune.weights.disk_rate import large_shard
@@ -20,7 +21,7 @@ def expectation(
     """None for a model too small to measure the disk with: it would be read from the page cache anyway."""
     if not memory.streamed or large_shard(directory) is None:
         return None
-    machine = measure_machine(directory, ram=memory.budget, repeats=1)
+    machine = known_machine(directory, memory.budget)
     if gpu is not None:
         machine = replace(machine, gpu_ram=gpu.budget + MARGIN_BYTES, gpu_rate=gpu_rate(gpu.device))
     found = predict(needs_of(config, backbone), machine)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from perilune.kernels import where
+
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NS_STEPS = 5
 # Choices of few outputs, or one weight for each channel: nothing to make orthogonal.
@@ -38,7 +40,8 @@ SMALL = (
     ".conv1.weight",
     ".conv2.weight",
 )
-MAX_BATCH_ELEMENTS = 1 << 20  # a batch that stays near the second-level cache runs faster than one big one
+MAX_BATCH_ELEMENTS = 1 << 20  # on a CPU a batch that stays near the second-level cache runs faster than one big one
+MAX_BATCH_ON_A_GPU = 1 << 26
 
 Map = Callable[[Callable, Iterable], Iterator]
 
@@ -214,10 +217,11 @@ def _batches(matrices: list[Matrix]) -> Iterator[list[Matrix]]:
     for m in matrices:
         by_block.setdefault(m.block, []).append(m)
     for same in by_block.values():
+        most = MAX_BATCH_ELEMENTS if where.on_cpu(same[0].weight) else MAX_BATCH_ON_A_GPU
         batch: list[Matrix] = []
         size = 0
         for m in same:
-            if batch and size + m.weight.numel() > MAX_BATCH_ELEMENTS:
+            if batch and size + m.weight.numel() > most:
                 yield batch
                 batch, size = [], 0
             batch.append(m)
