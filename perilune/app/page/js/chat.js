@@ -1,0 +1,337 @@
+// The conversation: what is shown of a chat, and what a user does in it.
+import { get, part, patch, post } from "./api.js";
+import { Composer } from "./composer.js";
+import { h } from "./dom.js";
+import { iconButton } from "./icons.js";
+import { t } from "./i18n.js";
+import { VirtualList } from "./list.js";
+import { showMenu } from "./menu.js";
+import { fileChip, MessageView, textOf } from "./message.js";
+import { announce, notice, Speaker } from "./notice.js";
+import { Reply } from "./reply.js";
+import { go, where } from "./router.js";
+import { setting } from "./settings.js";
+import { chatActions, newChat } from "./sidebar.js";
+import { Tree } from "./tree.js";
+import { welcome } from "./welcome.js";
+
+const VIEWS_KEPT = 300; // messages whose elements are kept when they leave the screen
+
+export class ChatView {
+  constructor(shell, { state, sidebar }) {
+    Object.assign(this, { shell, state, sidebar });
+    this.views = new Map();
+    this.replies = new Map();
+    this.chat = null;
+    this.project = null;
+    this.tree = new Tree();
+    this.body = h("div", { class: "messages", role: "feed", "aria-label": t("messages") });
+    this.scroller = h("div", { class: "scroller", tabindex: -1 }, this.body);
+    this.toEnd = iconButton("down", t("to.end"), () => this.list.scrollToEnd(), { class: "to-end", hidden: true });
+    this.stage = h("div", { class: "stage" }, this.scroller, this.toEnd);
+    this.list = new VirtualList(this.scroller, this.body, {
+      render: (message, index) => this.#view(message, index).el,
+      key: (message) => message.id,
+      guess: (message) => 90 + textOf(message).length * 0.35,
+      onEnd: (end) => (this.toEnd.hidden = end || !this.tree.nodes.size),
+    });
+    this.composer = new Composer({ send: (draft) => this.#send(draft), stop: () => this.stop() });
+    this.keys = {
+      compose: () => this.composer.focus(),
+      previous: () => this.#step(-1),
+      next: () => this.#step(1),
+      edit: () => this.#act("edit"),
+      again: () => this.#act("again"),
+      branchBefore: () => this.#branchKey(-1),
+      branchAfter: () => this.#branchKey(1),
+      answer: () => this.#writing()?.answerNow() ?? false,
+    };
+  }
+
+  /** An empty chat, which exists on the server only when something was said. */
+  fresh(project = null) {
+    this.#leave();
+    this.project = project;
+    this.shell.setTitle("");
+    this.shell.setActions();
+    this.shell.show(
+      welcome(this.state, { start: (text) => ((this.composer.text = text), this.composer.focus()) }),
+      this.composer.el,
+    );
+    this.composer.setWriting(false);
+    this.composer.focus();
+  }
+
+  async open(id) {
+    if (this.chat?.id === id) return;
+    this.#leave();
+    let chat;
+    try {
+      chat = await get(`/chats/${part(id)}`);
+    } catch (error) {
+      notice(error.message, { danger: true });
+      return go("new");
+    }
+    if (where().id !== id) return;
+    this.#show(chat, chat.messages, chat.leaf);
+    for (const message of chat.messages) if (message.state === "writing") this.#follow(message);
+    this.list.scrollToEnd();
+    this.composer.focus();
+  }
+
+  stop() {
+    const reply = this.#writing();
+    if (!reply) return false;
+    reply.stop().catch((error) => notice(error.message, { danger: true }));
+    return true;
+  }
+
+  // What messages ask of their chat.
+
+  isLeaf(id) {
+    return this.tree.leaf === id;
+  }
+
+  branches(id) {
+    return this.tree.branches(id);
+  }
+
+  walk(id, by) {
+    const { all, at } = this.tree.branches(id);
+    if (!all[at + by]) return false;
+    this.tree.leaf = this.tree.leafUnder(all[at + by]);
+    patch(`/chats/${part(this.chat.id)}`, { leaf: this.tree.leaf }).catch((error) =>
+      notice(error.message, { danger: true }),
+    );
+    this.#draw();
+    this.#focus(all[at + by]);
+    announce(t("branch.place", { at: at + by + 1, of: all.length }));
+    return true;
+  }
+
+  async edited(id, text, files) {
+    const said = await this.#say(
+      this.tree.nodes.get(id).parent ?? null,
+      text,
+      files.map((one) => one.file),
+    );
+    if (said) await this.reply(said.id);
+  }
+
+  again(id) {
+    return this.reply(this.tree.nodes.get(id).parent);
+  }
+
+  /** Asks for a reply to a message of the user's. */
+  async reply(parent) {
+    const asked = { parent, thinking: setting("thinking") };
+    for (const name of ["temperature", "top_p", "max_tokens"]) if (setting(name) !== null) asked[name] = setting(name);
+    if (setting("system")) asked.system = setting("system");
+    if (setting("alternatives")) asked.alternatives = setting("alternatives");
+    if (setting("routing")) asked.routing = true;
+    try {
+      const message = await post(`/chats/${part(this.chat.id)}/replies`, asked);
+      this.tree.add(message);
+      this.tree.leaf = message.id;
+      this.#follow(message);
+      this.#draw();
+      this.list.scrollToEnd();
+    } catch (error) {
+      notice(error.status ? error.message : t("offline"), { danger: true });
+    }
+  }
+
+  answerNow(id) {
+    this.replies
+      .get(id)
+      ?.answerNow()
+      .catch((error) => notice(error.message, { danger: true }));
+  }
+
+  faultOf(id) {
+    return this.replies.get(id)?.fault;
+  }
+
+  meterOf(id) {
+    return this.replies.get(id)?.meter;
+  }
+
+  fileChip(file) {
+    return fileChip(file, () => {});
+  }
+
+  extras() {
+    return null;
+  }
+
+  replyTools() {
+    return null;
+  }
+
+  // The chat itself.
+
+  #show(chat, messages, leaf) {
+    this.chat = chat;
+    this.tree = new Tree(messages, leaf);
+    this.shell.setTitle(chat.title || t("chat.untitled"));
+    const more = iconButton(
+      "more",
+      t("chat.actions", { title: chat.title || t("chat.untitled") }),
+      () => {
+        const changed = (now) => (Object.assign(chat, now), this.shell.setTitle(chat.title), this.sidebar.load());
+        showMenu(more, chatActions(chat, { changed, gone: () => (go("new"), this.sidebar.load()) }));
+      },
+      { "aria-haspopup": "menu", "aria-expanded": "false" },
+    );
+    this.shell.setActions(more);
+    this.shell.show(this.stage, this.composer.el);
+    this.#draw();
+  }
+
+  async #send({ text, files }) {
+    try {
+      const fresh = !this.chat;
+      if (fresh) {
+        const chat = await newChat(this.project);
+        go("chat", chat.id, { replace: true });
+        this.#show(chat, [], null);
+      }
+      const said = await this.#say(
+        this.tree.leaf,
+        text,
+        files.map((file) => file.id),
+      );
+      if (!said) return false;
+      this.composer.text = "";
+      await this.reply(said.id);
+      if (fresh) {
+        await this.sidebar.load();
+        const title = this.sidebar.chats.find((one) => one.id === this.chat?.id)?.title;
+        if (title) this.shell.setTitle((this.chat.title = title));
+      } else this.sidebar.touch(this.chat);
+      return true;
+    } catch (error) {
+      notice(error.status ? error.message : t("offline"), { danger: true });
+      return false;
+    }
+  }
+
+  async #say(parent, text, files) {
+    const content = files.map((file) => ({ type: "file", file }));
+    if (text) content.push({ type: "text", text });
+    try {
+      const message = await post(`/chats/${part(this.chat.id)}/messages`, { parent, content });
+      this.tree.add(message);
+      this.tree.leaf = message.id;
+      this.#draw();
+      this.list.scrollToEnd();
+      return message;
+    } catch (error) {
+      notice(error.status ? error.message : t("offline"), { danger: true });
+      return null;
+    }
+  }
+
+  #follow(message) {
+    const speaker = new Speaker();
+    const reply = new Reply(message, {
+      changed: () => {
+        this.views.get(message.id)?.grow(reply);
+        speaker.tell(reply.text);
+      },
+      ended: () => {
+        this.tree.add(reply.message);
+        speaker.tell(reply.text, true);
+        this.views.get(message.id)?.update(this.tree.nodes.get(message.id));
+        this.composer.setWriting(Boolean(this.#writing()));
+      },
+    });
+    this.replies.set(message.id, reply);
+    this.composer.setWriting(true);
+    reply.run();
+  }
+
+  /** The reply that is being written on the branch that is shown. */
+  #writing() {
+    const found = this.tree.path().findLast((message) => message.state === "writing");
+    return found && this.replies.get(found.id);
+  }
+
+  #leave() {
+    for (const reply of this.replies.values()) reply.leave();
+    this.replies.clear();
+    this.views.clear();
+    this.chat = null;
+    this.tree = new Tree();
+    this.list.known.clear();
+    this.list.setItems([]);
+  }
+
+  #draw() {
+    const path = this.tree.path();
+    // Which branches there are, and which message is the last, changes with every draw.
+    for (const message of path) this.views.get(message.id)?.message.state !== "writing" && this.#stale(message);
+    this.list.setItems(path);
+    this.composer.setWriting(Boolean(this.#writing()));
+  }
+
+  #stale(message) {
+    const view = this.views.get(message.id);
+    if (!view) return;
+    const mark = JSON.stringify([this.tree.branches(message.id), this.isLeaf(message.id)]);
+    if (view.mark !== mark) view.draw();
+    view.mark = mark;
+  }
+
+  #view(message, index) {
+    let view = this.views.get(message.id);
+    if (!view) {
+      view = new MessageView(message, this);
+      const reply = this.replies.get(message.id);
+      if (reply && message.state === "writing") view.grow(reply);
+      this.views.set(message.id, view);
+      for (const id of this.views.keys()) {
+        if (this.views.size <= VIEWS_KEPT) break;
+        if (!this.list.shown.has(id)) this.views.delete(id);
+      }
+    }
+    view.place(index, this.list.items.length);
+    return view;
+  }
+
+  #step(by) {
+    const path = this.tree.path();
+    if (!path.length) return false;
+    const here = path.findIndex((message) => message.id === this.#focused());
+    const to = here < 0 ? (by < 0 ? path.length - 1 : path.length) : here + by;
+    if (to >= path.length) return this.composer.focus();
+    this.#focus(path[Math.max(0, to)].id);
+  }
+
+  #focused() {
+    return document.activeElement?.closest(".message")?.dataset.id;
+  }
+
+  #focus(id) {
+    const el = this.list.shown.get(id) ?? this.list.reveal(id);
+    el?.focus({ preventScroll: true });
+    el?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Presses a button of the focused message, or of the last one that has it. */
+  #act(name) {
+    const path = this.tree.path();
+    const focused = this.#focused();
+    const wanted = focused
+      ? path.filter((message) => message.id === focused)
+      : path.filter((message) => (message.role === "user") === (name === "edit"));
+    const button = this.views.get(wanted.at(-1)?.id)?.el.querySelector(`[data-act="${name}"]`);
+    button?.click();
+    return Boolean(button);
+  }
+
+  #branchKey(by) {
+    const focused = this.#focused();
+    return focused ? this.walk(focused, by) : false;
+  }
+}

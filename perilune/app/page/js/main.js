@@ -1,0 +1,67 @@
+// The page begins here: settings, language, who is asking, then the frame and what the address names.
+import { ApiError, get, isReachable, onReachable } from "./api.js";
+import { ChatView } from "./chat.js";
+import { h } from "./dom.js";
+import { t, useLanguage } from "./i18n.js";
+import { listenForKeys, showKeys } from "./keys.js";
+import { askForKey } from "./login.js";
+import { mountNotices, notice } from "./notice.js";
+import { go, onMove, where } from "./router.js";
+import { loadSettings, setting } from "./settings.js";
+import { openSettings } from "./sheet-settings.js";
+import { Shell } from "./shell.js";
+import { Sidebar } from "./sidebar.js";
+
+const RETRY_MS = 2000;
+
+async function firstState(page) {
+  for (;;) {
+    try {
+      const state = await get("/state");
+      if (!state.needs_key || state.user) return state;
+      await askForKey(page);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.status === 401) {
+        await askForKey(page);
+        continue;
+      }
+      page.replaceChildren(h("p", { class: "waiting", role: "status" }, error.status ? error.message : t("offline")));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+async function start() {
+  const page = document.getElementById("page");
+  loadSettings();
+  await useLanguage(setting("language"));
+  mountNotices(document.body);
+  const state = await firstState(page);
+  const shell = new Shell(page, { onNew: () => go("new") });
+  const sidebar = new Sidebar(shell, { openSettings: () => openSettings(state), user: state.user });
+  const chat = new ChatView(shell, { state, sidebar });
+
+  function move({ place, id }) {
+    shell.closePanel();
+    sidebar.draw();
+    if (place === "chat") chat.open(id);
+    else chat.fresh();
+  }
+
+  listenForKeys({
+    new: () => go("new"),
+    sidebar: () => shell.toggleSidebar(),
+    settings: () => void openSettings(state),
+    keys: () => void showKeys(),
+    escape: () => shell.closeDrawer() || shell.closePanel() || chat.stop(),
+    ...chat.keys,
+  });
+  onReachable((now) => (shell.offline.hidden = now));
+  setInterval(() => isReachable() || get("/state").catch(() => {}), RETRY_MS);
+  onMove(move);
+  move(where());
+  sidebar.load().catch((error) => notice(error.message, { danger: true }));
+}
+
+start();
