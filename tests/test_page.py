@@ -1,4 +1,4 @@
-"""The page's files without a browser: texts in every language, pinned libraries, nothing from elsewhere, a small first load."""
+"""The page without a browser: texts in every language, pinned libraries, no other hosts, a small first load."""
 
 import gzip
 import hashlib
@@ -72,7 +72,9 @@ def test_scripts_are_short_say_what_they_are_and_make_no_markup(path):
     text = path.read_text()
     assert text.startswith("// ") and len(text.splitlines()) <= LONGEST_FILE
     if "frames" not in path.parts:
-        assert not re.search(r"\.(innerHTML|outerHTML)\s*=|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
+        assert not re.search(
+            r"\.(innerHTML|outerHTML)\s*=|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+        )
 
 
 def test_libraries_are_those_that_were_published_with_their_licences():

@@ -1,19 +1,24 @@
 // The conversation: what is shown of a chat, and what a user does in it.
 import { get, part, patch, post } from "./api.js";
-import { Composer } from "./composer.js";
+import { citationList } from "./citations.js";
+import { attachButton, Composer } from "./composer.js";
 import { h } from "./dom.js";
 import { iconButton } from "./icons.js";
+import { choose, chooserMenu, listenForDrop, listenForPaste } from "./incoming.js";
 import { t } from "./i18n.js";
 import { VirtualList } from "./list.js";
 import { showMenu } from "./menu.js";
+import { microphoneButton } from "./microphone.js";
 import { fileChip, MessageView, textOf } from "./message.js";
 import { announce, notice, Speaker } from "./notice.js";
 import { Reply } from "./reply.js";
 import { go, where } from "./router.js";
 import { setting } from "./settings.js";
+import { Shelf } from "./shelf.js";
 import { chatActions, newChat } from "./sidebar.js";
 import { Tree } from "./tree.js";
-import { welcome } from "./welcome.js";
+import { openFile } from "./viewer.js";
+import { startChip, welcome } from "./welcome.js";
 
 const VIEWS_KEPT = 300; // messages whose elements are kept when they leave the screen
 
@@ -35,7 +40,19 @@ export class ChatView {
       guess: (message) => 90 + textOf(message).length * 0.35,
       onEnd: (end) => (this.toEnd.hidden = end || !this.tree.nodes.size),
     });
-    this.composer = new Composer({ send: (draft) => this.#send(draft), stop: () => this.stop() });
+    const open = (file) => openFile(shell, file.id);
+    this.shelf = new Shelf({ changed: () => this.composer?.redraw(), context: state.model.context, open });
+    const add = (files) => this.shelf.add(files);
+    const attach = attachButton(() => chooserMenu(attach, add));
+    this.composer = new Composer({
+      send: (draft) => this.#send(draft),
+      stop: () => this.stop(),
+      tools: [attach, state.model.hears && microphoneButton(add)].filter(Boolean),
+      shelf: this.shelf,
+    });
+    listenForPaste(this.composer.input, add);
+    listenForDrop(shell.main, add);
+    this.chooseFiles = () => choose(add);
     this.keys = {
       compose: () => this.composer.focus(),
       previous: () => this.#step(-1),
@@ -55,7 +72,10 @@ export class ChatView {
     this.shell.setTitle("");
     this.shell.setActions();
     this.shell.show(
-      welcome(this.state, { start: (text) => ((this.composer.text = text), this.composer.focus()) }),
+      welcome(this.state, {
+        starts: [startChip("clip", t("start.files"), () => this.chooseFiles())],
+        start: (text) => ((this.composer.text = text), this.composer.focus()),
+      }),
       this.composer.el,
     );
     this.composer.setWriting(false);
@@ -157,11 +177,15 @@ export class ChatView {
   }
 
   fileChip(file) {
-    return fileChip(file, () => {});
+    return fileChip(file, () => openFile(this.shell, file.file));
   }
 
-  extras() {
-    return null;
+  /** What stands below the text of a reply. */
+  extras(message) {
+    const citations = this.replies.get(message.id)?.citations;
+    return citationList(citations?.length ? citations : message.meta?.citations, (one) =>
+      openFile(this.shell, one.file, one),
+    );
   }
 
   replyTools() {

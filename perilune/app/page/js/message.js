@@ -177,22 +177,18 @@ function pulse() {
   return h("span", { class: "pulse", role: "status", "aria-label": t("reply.waiting") }, h("i"), h("i"), h("i"));
 }
 
+export const SIGNS = {
+  text: "file",
+  picture: "picture",
+  sound: "sound",
+  clip: "clipfilm",
+  pdf: "file",
+  office: "file",
+  archive: "archive",
+};
+
 /** A file as it stands in a message. */
 export function fileChip(file, open) {
-  const sign =
-    {
-      text: "file",
-      picture: "picture",
-      sound: "sound",
-      clip: "clipfilm",
-      pdf: "file",
-      office: "file",
-      archive: "archive",
-    }[file.kind] ?? "file";
-  return h(
-    "button",
-    { type: "button", class: "file-chip", title: file.name, on: { click: open } },
-    icon(sign),
-    h("span", {}, file.name),
-  );
+  const props = { type: "button", class: "file-chip", title: file.name, on: { click: open } };
+  return h("button", props, icon(SIGNS[file.kind] ?? "file"), h("span", {}, file.name));
 }

@@ -1,5 +1,6 @@
 // What an empty chat shows: a greeting, what this model can take, and ways to begin.
 import { h } from "./dom.js";
+import { icon } from "./icons.js";
 import { shortNumber, t } from "./i18n.js";
 
 export function welcome(state, { start, starts = [] }) {
@@ -27,4 +28,8 @@ export function welcome(state, { start, starts = [] }) {
       h("div", { class: "starts" }, starts, chips),
     ),
   );
+}
+
+export function startChip(sign, label, click) {
+  return h("button", { type: "button", class: "chip", on: { click } }, icon(sign), label);
 }
