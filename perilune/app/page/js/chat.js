@@ -20,6 +20,7 @@ import { Tree } from "./tree.js";
 import { openFile } from "./viewer.js";
 import { startChip, welcome } from "./welcome.js";
 
+const ALTERNATIVES = 5; // shown of each token
 const VIEWS_KEPT = 300; // messages whose elements are kept when they leave the screen
 
 export class ChatView {
@@ -66,18 +67,17 @@ export class ChatView {
   }
 
   /** An empty chat, which exists on the server only when something was said. */
-  fresh(project = null) {
+  fresh(project = null, content = null) {
     this.#leave();
     this.project = project;
     this.shell.setTitle("");
     this.shell.setActions();
-    this.shell.show(
+    const greeting = () =>
       welcome(this.state, {
         starts: [startChip("clip", t("start.files"), () => this.chooseFiles())],
         start: (text) => ((this.composer.text = text), this.composer.focus()),
-      }),
-      this.composer.el,
-    );
+      });
+    this.shell.show(content ?? greeting(), this.composer.el);
     this.composer.setWriting(false);
     this.composer.focus();
   }
@@ -147,8 +147,7 @@ export class ChatView {
     const asked = { parent, thinking: setting("thinking") };
     for (const name of ["temperature", "top_p", "max_tokens"]) if (setting(name) !== null) asked[name] = setting(name);
     if (setting("system")) asked.system = setting("system");
-    if (setting("alternatives")) asked.alternatives = setting("alternatives");
-    if (setting("routing")) asked.routing = true;
+    if (setting("mind")) Object.assign(asked, { alternatives: ALTERNATIVES, routing: true });
     try {
       const message = await post(`/chats/${part(this.chat.id)}/replies`, asked);
       this.tree.add(message);

@@ -2,7 +2,6 @@
 import { address, ApiError, part, tellReachable } from "./api.js";
 
 const WAITS_MS = [250, 500, 1000, 2000, 4000];
-const ENDS = new Set(["done", "error"]);
 
 /** Splits a stream of text into events: feed(text) gives those that are whole, as {id, data}. */
 export class EventParser {
@@ -56,7 +55,7 @@ export async function follow(reply, { after = 0, told, broken = () => {}, signal
           const event = JSON.parse(data);
           if (id !== null) after = Number(id);
           told(event);
-          if (ENDS.has(event.type)) return;
+          if (event.type === "done") return;
         }
       }
     } catch (error) {

@@ -6,7 +6,9 @@ import { t, useLanguage } from "./i18n.js";
 import { listenForKeys, showKeys } from "./keys.js";
 import { askForKey } from "./login.js";
 import { mountNotices, notice } from "./notice.js";
+import { showProject, showProjects } from "./projects.js";
 import { go, onMove, where } from "./router.js";
+import { showSearch } from "./search.js";
 import { loadSettings, setting } from "./settings.js";
 import { openSettings } from "./sheet-settings.js";
 import { Shell } from "./shell.js";
@@ -45,12 +47,16 @@ async function start() {
   function move({ place, id }) {
     shell.closePanel();
     sidebar.draw();
-    if (place === "chat") chat.open(id);
-    else chat.fresh();
+    if (place === "chat") return chat.open(id);
+    if (place === "project") return showProject(shell, id, { chat, state });
+    chat.fresh();
+    if (place === "search") showSearch(shell, id);
+    else if (place === "projects") showProjects(shell);
   }
 
   listenForKeys({
     new: () => go("new"),
+    search: () => go("search"),
     sidebar: () => shell.toggleSidebar(),
     settings: () => void openSettings(state),
     keys: () => void showKeys(),

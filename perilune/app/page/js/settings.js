@@ -10,8 +10,7 @@ export const DEFAULTS = {
   top_p: null,
   max_tokens: null,
   system: "",
-  alternatives: 0,
-  routing: false,
+  mind: false,
   send: "enter",
 };
 const listeners = new Set();

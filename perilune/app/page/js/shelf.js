@@ -10,9 +10,9 @@ const TOGETHER = 3; // files sent at a time
 export const MOST_FILES = 250; // parts that one message may have, with room for its text
 
 export class Shelf {
-  /** `changed()` when what can be sent has changed; `context` is what the model can hold. */
-  constructor({ changed = () => {}, context = 0, open = () => {} }) {
-    Object.assign(this, { changed, context, open });
+  /** `changed()` when what can be sent has changed; `context` is what the model can hold; `lasting` files are not deleted here. */
+  constructor({ changed = () => {}, context = 0, open = () => {}, lasting = false }) {
+    Object.assign(this, { changed, context, open, lasting });
     this.items = [];
     this.list = h("ul", { class: "shelf-list", "aria-label": t("files") });
     this.total = h("p", { class: "hint", role: "status" });
@@ -43,6 +43,12 @@ export class Shelf {
     this.#next();
   }
 
+  /** Files that the server has already. */
+  show(files) {
+    this.items = files.map((told) => ({ name: told.name, told, share: 1, stopper: new AbortController() }));
+    this.#draw();
+  }
+
   clear() {
     this.items = [];
     this.#draw();
@@ -66,6 +72,8 @@ export class Shelf {
       if (error.name !== "AbortError") item.fault = error.status ? error.message : t("offline");
     }
     item.running = false;
+    for (const left of item.told?.left_out ?? [])
+      notice(t("files.left", { name: left.name, reason: left.reason }), { danger: true });
     if (!this.items.includes(item)) return;
     this.#draw();
     this.#next();
@@ -74,7 +82,7 @@ export class Shelf {
   #remove(item) {
     item.stopper.abort();
     // What was sent but not used is deleted on the server, too; if that fails it leaves by itself later.
-    if (item.told) remove(`/files/${part(item.told.id)}`).catch(() => {});
+    if (item.told && !this.lasting) remove(`/files/${part(item.told.id)}`).catch(() => {});
     const at = this.items.indexOf(item);
     this.items.splice(at, 1);
     this.#draw();

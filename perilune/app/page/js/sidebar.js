@@ -8,6 +8,7 @@ import { keyName } from "./keys.js";
 import { showMenu } from "./menu.js";
 import { notice } from "./notice.js";
 import { go, to, where } from "./router.js";
+import { leave } from "./sheet-settings.js";
 
 const PAGE = 50; // chats fetched at a time
 
@@ -50,7 +51,7 @@ export class Sidebar {
       brand,
       this.places,
       this.list,
-      h("footer", {}, settings, user && h("span", { class: "hint" }, user)),
+      h("footer", {}, settings, user && iconButton("out", t("logout"), leave)),
     );
     shell.sidebar.addEventListener("click", (event) => event.target.closest("a") && shell.closeDrawer());
   }

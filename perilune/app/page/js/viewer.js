@@ -36,24 +36,25 @@ async function content(file, place) {
   if (file.kind === "sound") return h("div", { class: "media" }, h("audio", { src: source, controls: true }));
   if (file.kind === "clip") return h("div", { class: "media" }, h("video", { src: source, controls: true }));
   const parts = file.parts ?? [];
-  if (parts.length < 2) return new TextView(file.id, 0, place.lines).el;
+  if (!parts.length) return h("p", { class: "hint about" }, file.problem ?? t("file.empty"));
+  if (parts.length < 2) return new TextView(file.id, parts[0].name, place.lines).el;
   const at = Math.max(
     0,
     parts.findIndex((one) => one.name === place.name),
   );
-  const box = h("div", { class: "text-box" }, new TextView(file.id, at, place.lines).el);
+  const box = h("div", { class: "text-box" }, new TextView(file.id, parts[at].name, place.lines).el);
   const pick = h(
     "select",
     { "aria-label": t("file.part"), on: { change: () => clear(box, new TextView(file.id, pick.value).el) } },
-    parts.map((one, index) => h("option", { value: index }, one.name)),
+    parts.map((one) => h("option", { value: one.name }, one.name)),
   );
   pick.selectedIndex = at;
   return h("div", { class: "with-parts" }, pick, box);
 }
 
 export class TextView {
-  constructor(id, index, lines = null) {
-    this.path = `/files/${part(id)}/text?part=${index}`;
+  constructor(id, name, lines = null) {
+    this.path = `/files/${part(id)}/text?part=${part(name)}`;
     this.lines = lines;
     this.total = 0;
     this.chunks = new Map();
