@@ -10,10 +10,11 @@ import { VirtualList } from "./list.js";
 import { showMenu } from "./menu.js";
 import { microphoneButton } from "./microphone.js";
 import { fileChip, MessageView, textOf } from "./message.js";
+import { MindPanel } from "./mind.js";
 import { announce, notice, Speaker } from "./notice.js";
 import { Reply } from "./reply.js";
 import { go, where } from "./router.js";
-import { setting } from "./settings.js";
+import { change, setting } from "./settings.js";
 import { Shelf } from "./shelf.js";
 import { chatActions, newChat } from "./sidebar.js";
 import { Tree } from "./tree.js";
@@ -155,6 +156,7 @@ export class ChatView {
       this.#follow(message);
       this.#draw();
       this.list.scrollToEnd();
+      if (setting("mind") && matchMedia("(min-width: 75rem)").matches) this.#openMind(message.id, { quiet: true });
     } catch (error) {
       notice(error.status ? error.message : t("offline"), { danger: true });
     }
@@ -187,8 +189,8 @@ export class ChatView {
     );
   }
 
-  replyTools() {
-    return null;
+  replyTools(message) {
+    return iconButton("mind", t("mind"), () => this.#openMind(message.id), { class: "small" });
   }
 
   // The chat itself.
@@ -261,6 +263,7 @@ export class ChatView {
       changed: () => {
         this.views.get(message.id)?.grow(reply);
         speaker.tell(reply.text);
+        if (this.mind?.id === message.id && this.mind.panel.isOpen) this.mind.panel.set(reply.tokens);
       },
       ended: () => {
         this.tree.add(reply.message);
@@ -272,6 +275,20 @@ export class ChatView {
     this.replies.set(message.id, reply);
     this.composer.setWriting(true);
     reply.run();
+  }
+
+  /** `quiet` leaves the focus where it is: nobody asked for the panel just now. */
+  #openMind(id, { quiet = false } = {}) {
+    const again = () => {
+      change("mind", true);
+      this.shell.closePanel();
+      this.again(id);
+    };
+    const panel = new MindPanel(this.shell, { again, quiet });
+    const reply = this.replies.get(id);
+    this.mind = { id, panel };
+    if (reply?.tokens.length) panel.set(reply.tokens);
+    else if (!reply) panel.load(id).catch((error) => notice(error.message, { danger: true }));
   }
 
   /** The reply that is being written on the branch that is shown. */

@@ -67,7 +67,7 @@ export class Shell {
   }
 
   /** Opens the panel beside the chat; on a phone it covers it. The focus comes back to where it was. */
-  openPanel(title, content, { actions = [] } = {}) {
+  openPanel(title, content, { actions = [], quiet = false } = {}) {
     if (this.panel.hidden) this.before = document.activeElement;
     const close = iconButton("close", t("close"), () => this.closePanel());
     const heading = h("h2", { tabindex: -1 }, title);
@@ -75,7 +75,7 @@ export class Shell {
     this.panel.setAttribute("aria-label", title);
     this.panel.hidden = false;
     this.page.classList.add("with-panel");
-    heading.focus();
+    if (!quiet) heading.focus();
   }
 
   closePanel() {
