@@ -9,6 +9,7 @@ import { mountNotices, notice } from "./notice.js";
 import { showProject, showProjects } from "./projects.js";
 import { go, onMove, where } from "./router.js";
 import { showSearch } from "./search.js";
+import { offerToRun } from "./run-code.js";
 import { loadSettings, setting } from "./settings.js";
 import { openSettings } from "./sheet-settings.js";
 import { Shell } from "./shell.js";
@@ -39,6 +40,7 @@ async function start() {
   loadSettings();
   await useLanguage(setting("language"));
   mountNotices(document.body);
+  offerToRun();
   const state = await firstState(page);
   const shell = new Shell(page, { onNew: () => go("new") });
   const sidebar = new Sidebar(shell, { openSettings: () => openSettings(state), user: state.user });
