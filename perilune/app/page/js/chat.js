@@ -1,6 +1,8 @@
 // The conversation: what is shown of a chat, and what a user does in it.
 import { get, part, patch, post } from "./api.js";
 import { citationList } from "./citations.js";
+import { Coach } from "./coach.js";
+import { focusMessage, messageKeys } from "./chat-keys.js";
 import { attachButton, Composer } from "./composer.js";
 import { h } from "./dom.js";
 import { iconButton } from "./icons.js";
@@ -25,8 +27,9 @@ const ALTERNATIVES = 5; // shown of each token
 const VIEWS_KEPT = 300; // messages whose elements are kept when they leave the screen
 
 export class ChatView {
-  constructor(shell, { state, sidebar }) {
+  constructor(shell, { state, sidebar, notes }) {
     Object.assign(this, { shell, state, sidebar });
+    this.coach = new Coach(notes, this);
     this.views = new Map();
     this.replies = new Map();
     this.chat = null;
@@ -55,22 +58,14 @@ export class ChatView {
     listenForPaste(this.composer.input, add);
     listenForDrop(shell.main, add);
     this.chooseFiles = () => choose(add);
-    this.keys = {
-      compose: () => this.composer.focus(),
-      previous: () => this.#step(-1),
-      next: () => this.#step(1),
-      edit: () => this.#act("edit"),
-      again: () => this.#act("again"),
-      branchBefore: () => this.#branchKey(-1),
-      branchAfter: () => this.#branchKey(1),
-      answer: () => this.#writing()?.answerNow() ?? false,
-    };
+    this.keys = messageKeys(this);
   }
 
   /** An empty chat, which exists on the server only when something was said. */
   fresh(project = null, content = null) {
     this.#leave();
     this.project = project;
+    this.coach.opened(null);
     this.shell.setTitle("");
     this.shell.setActions();
     const greeting = () =>
@@ -83,8 +78,25 @@ export class ChatView {
     this.composer.focus();
   }
 
-  async open(id) {
-    if (this.chat?.id === id) return;
+  /** Shows a chat; resolves when it is there. */
+  open(id) {
+    if (this.chat?.id !== id) this.opening = this.#open(id);
+    return this.opening;
+  }
+
+  /** Resolves when the chat that the address names is shown. */
+  async opened(id) {
+    await new Promise((resolve) => setTimeout(resolve));
+    return this.open(id);
+  }
+
+  /** Says something in the user's name, as a button of a lesson does. */
+  async say(text, files = []) {
+    const said = await this.#say(this.tree.leaf, text, files);
+    if (said) await this.reply(said.id);
+  }
+
+  async #open(id) {
     this.#leave();
     let chat;
     try {
@@ -101,7 +113,7 @@ export class ChatView {
   }
 
   stop() {
-    const reply = this.#writing();
+    const reply = this.writing();
     if (!reply) return false;
     reply.stop().catch((error) => notice(error.message, { danger: true }));
     return true;
@@ -125,7 +137,7 @@ export class ChatView {
       notice(error.message, { danger: true }),
     );
     this.#draw();
-    this.#focus(all[at + by]);
+    focusMessage(this, all[at + by]);
     announce(t("branch.place", { at: at + by + 1, of: all.length }));
     return true;
   }
@@ -147,7 +159,8 @@ export class ChatView {
   async reply(parent) {
     const asked = { parent, thinking: setting("thinking") };
     for (const name of ["temperature", "top_p", "max_tokens"]) if (setting(name) !== null) asked[name] = setting(name);
-    if (setting("system")) asked.system = setting("system");
+    const system = [setting("system"), this.coach.system(this.chat.id)].filter(Boolean).join("\n\n");
+    if (system) asked.system = system;
     if (setting("mind")) Object.assign(asked, { alternatives: ALTERNATIVES, routing: true });
     try {
       const message = await post(`/chats/${part(this.chat.id)}/replies`, asked);
@@ -197,6 +210,7 @@ export class ChatView {
 
   #show(chat, messages, leaf) {
     this.chat = chat;
+    this.coach.opened(chat);
     this.tree = new Tree(messages, leaf);
     this.shell.setTitle(chat.title || t("chat.untitled"));
     const more = iconButton(
@@ -209,7 +223,7 @@ export class ChatView {
       { "aria-haspopup": "menu", "aria-expanded": "false" },
     );
     this.shell.setActions(more);
-    this.shell.show(this.stage, this.composer.el);
+    this.shell.show(this.stage, this.coach.bar, this.composer.el);
     this.#draw();
   }
 
@@ -228,6 +242,7 @@ export class ChatView {
       );
       if (!said) return false;
       this.composer.text = "";
+      this.coach.wrote();
       await this.reply(said.id);
       if (fresh) {
         await this.sidebar.load();
@@ -269,7 +284,9 @@ export class ChatView {
         this.tree.add(reply.message);
         speaker.tell(reply.text, true);
         this.views.get(message.id)?.update(this.tree.nodes.get(message.id));
-        this.composer.setWriting(Boolean(this.#writing()));
+        this.composer.setWriting(Boolean(this.writing()));
+        if (reply.message.state === "done")
+          this.coach.replied(textOf(reply.message)).catch((error) => notice(error.message, { danger: true }));
       },
     });
     this.replies.set(message.id, reply);
@@ -292,7 +309,7 @@ export class ChatView {
   }
 
   /** The reply that is being written on the branch that is shown. */
-  #writing() {
+  writing() {
     const found = this.tree.path().findLast((message) => message.state === "writing");
     return found && this.replies.get(found.id);
   }
@@ -312,7 +329,7 @@ export class ChatView {
     // Which branches there are, and which message is the last, changes with every draw.
     for (const message of path) this.views.get(message.id)?.message.state !== "writing" && this.#stale(message);
     this.list.setItems(path);
-    this.composer.setWriting(Boolean(this.#writing()));
+    this.composer.setWriting(Boolean(this.writing()));
   }
 
   #stale(message) {
@@ -337,41 +354,5 @@ export class ChatView {
     }
     view.place(index, this.list.items.length);
     return view;
-  }
-
-  #step(by) {
-    const path = this.tree.path();
-    if (!path.length) return false;
-    const here = path.findIndex((message) => message.id === this.#focused());
-    const to = here < 0 ? (by < 0 ? path.length - 1 : path.length) : here + by;
-    if (to >= path.length) return this.composer.focus();
-    this.#focus(path[Math.max(0, to)].id);
-  }
-
-  #focused() {
-    return document.activeElement?.closest(".message")?.dataset.id;
-  }
-
-  #focus(id) {
-    const el = this.list.shown.get(id) ?? this.list.reveal(id);
-    el?.focus({ preventScroll: true });
-    el?.scrollIntoView({ block: "nearest" });
-  }
-
-  /** Presses a button of the focused message, or of the last one that has it. */
-  #act(name) {
-    const path = this.tree.path();
-    const focused = this.#focused();
-    const wanted = focused
-      ? path.filter((message) => message.id === focused)
-      : path.filter((message) => (message.role === "user") === (name === "edit"));
-    const button = this.views.get(wanted.at(-1)?.id)?.el.querySelector(`[data-act="${name}"]`);
-    button?.click();
-    return Boolean(button);
-  }
-
-  #branchKey(by) {
-    const focused = this.#focused();
-    return focused ? this.walk(focused, by) : false;
   }
 }

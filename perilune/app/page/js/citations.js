@@ -14,7 +14,13 @@ export function citationList(citations, open) {
       {},
       h(
         "button",
-        { type: "button", class: "citation", disabled: !one.file, title: one.quote || one.problem || "", on: { click: () => open(one) } },
+        {
+          type: "button",
+          class: "citation",
+          disabled: !one.file,
+          title: one.quote || one.problem || "",
+          on: { click: () => open(one) },
+        },
         icon("file"),
         h("span", { class: "name" }, one.name),
         h("span", { class: "place" }, place),

@@ -7,6 +7,8 @@ import { listenForKeys, showKeys } from "./keys.js";
 import { askForKey } from "./login.js";
 import { mountNotices, notice } from "./notice.js";
 import { showProject, showProjects } from "./projects.js";
+import { showTutor } from "./tutor.js";
+import { Notes } from "./tutor-notes.js";
 import { go, onMove, where } from "./router.js";
 import { showSearch } from "./search.js";
 import { offerToRun } from "./run-code.js";
@@ -44,7 +46,8 @@ async function start() {
   const state = await firstState(page);
   const shell = new Shell(page, { onNew: () => go("new") });
   const sidebar = new Sidebar(shell, { openSettings: () => openSettings(state), user: state.user });
-  const chat = new ChatView(shell, { state, sidebar });
+  const notes = new Notes();
+  const chat = new ChatView(shell, { state, sidebar, notes });
 
   function move({ place, id }) {
     shell.closePanel();
@@ -54,6 +57,7 @@ async function start() {
     chat.fresh();
     if (place === "search") showSearch(shell, id);
     else if (place === "projects") showProjects(shell);
+    else if (place === "tutor") showTutor(shell, id, { notes, state, coach: chat.coach });
   }
 
   listenForKeys({
@@ -68,6 +72,7 @@ async function start() {
   onReachable((now) => (shell.offline.hidden = now));
   setInterval(() => isReachable() || get("/state").catch(() => {}), RETRY_MS);
   onMove(move);
+  await notes.load().catch((error) => notice(error.message, { danger: true }));
   move(where());
   sidebar.load().catch((error) => notice(error.message, { danger: true }));
 }
