@@ -27,6 +27,7 @@ ROAD = [
     "api",
     "server",
     "fleet",
+    "app",
 ]
 FOUNDATION = {"errors", "fields", "config", "config_audio", "config_json", "config_parts", "config_vision", "presets"}
 SHARED = {"corpus", "tasks"}

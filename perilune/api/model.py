@@ -247,6 +247,8 @@ class Model:
         priority: int = 0,
         on_prefill: OnPrefill | None = None,
         fetch: Fetch = local,
+        reading: Reading | None = None,
+        routing: bool = False,
         **sampling: Any,
     ) -> ReplyStream:
         """The reply to a conversation, delta by delta. Unchanged turns before it are not computed again.
@@ -256,6 +258,7 @@ class Model:
         hold for the answer, after the reasoning. `on_prefill(done, total)` reports how much of the prompt has been
         read. Stop strings are matched in the answer, not in the reasoning before it. What is kept of a prompt is only
         reused under the same `cache_salt`. Replies of a higher `priority` (0 to 100) wait for those of a lower one.
+        `reading` is what the model has read before. With `routing` the stream tells which experts tokens passed.
 
         Pictures, sounds and clips are parts of a message's content: {"type": "image", "image": …} with a path, bytes
         or a `Decoded` array (media/decoded.py), and so "audio" and "video"; or OpenAI's image_url, input_audio,
@@ -292,13 +295,14 @@ class Model:
         )
         grammar = None if shape is None else self._grammar(shape)
         request = replace(
-            self._request(rendered.ids, sampling, grammar),
+            self._request(rendered.ids, sampling, grammar, reading),
             media=self._media(perceived, rendered),
             cache_salt=cache_salt,
             priority=priority,
+            routing=routing,
         )
         spent = tuple(one.tokens for one in perceived)
-        return ReplyStream(self.engine, request, parser, on_prefill, media_tokens=spent)
+        return ReplyStream(self.engine, request, parser, on_prefill, trim=reading is not None, media_tokens=spent)
 
     def render(self, messages: Messages, tools: Tools | None = None, **options: Any) -> Rendered:
         """The prompt of a conversation, as text and ids; takes the options of `perilune.render`, and `fetch` as
@@ -356,15 +360,22 @@ class Model:
         after = special[shape.after] if shape.after else None
         return self._grammars.compile(shape.grammar, after=after, not_before=early, markers=shape.markers)
 
-    def _request(self, ids: Iterable[int], sampling: Mapping[str, Any], grammar: Grammar | None = None) -> Request:
+    def _request(
+        self,
+        ids: Iterable[int],
+        sampling: Mapping[str, Any],
+        grammar: Grammar | None = None,
+        reading: Reading | None = None,
+    ) -> Request:
         params = SamplingParams.from_options(dict(sampling), self.defaults)
         if params.stop:
             self._needs_tokenizer("stop strings")
-        prompt = tuple(ids)
+        prompt, read = tuple(ids), reading.length if reading else 0
         if params.max_tokens is None and self.longest_reply is not None:
-            room = max(1, self.context_length - len(prompt))
+            room = max(1, self.context_length - len(prompt) - read)
             params = replace(params, max_tokens=min(self.longest_reply, room))
-        return Request(prompt, params, self.stop_ids, grammar=grammar)
+        pages = reading.pages if reading else None
+        return Request(prompt, params, self.stop_ids, pages, read, grammar=grammar)
 
     def _prompt_ids(self, prompt: str | Iterable[int]) -> tuple[int, ...]:
         if isinstance(prompt, str):

@@ -15,9 +15,7 @@ import numpy as np
 from perilune.api.streams import ChatReply, ReplyStream
 from perilune.engine.reading import OnRead, Piece, Reader
 from perilune.engine.store import PrefixStore
-from perilune.engine.types import Request, SamplingParams
 from perilune.model.memory import StoredPages
-from perilune.text.reply import ReplyParser
 
 if TYPE_CHECKING:
     from perilune.api.model import Model
@@ -65,16 +63,10 @@ class Reading:
         """Tokens read."""
         return int(self.first_token[-1])
 
-    def stream(self, question: str, **options: Any) -> ReplyStream:
+    def stream(self, question: str, *, thinking: bool = False, **options: Any) -> ReplyStream:
         """The reply, delta by delta; options as for Model.stream."""
-        model, sampling = self.model, dict(options)
-        thinking = bool(sampling.pop("thinking", False))
-        on_prefill = sampling.pop("on_prefill", None)
-        rendered = model.render([{"role": "user", "content": question}], thinking=thinking)
-        params = SamplingParams.from_options(sampling, model.defaults)
-        request = Request(tuple(rendered.ids), params, model.stop_ids, self.pages, self.length)
-        parser = ReplyParser(tokenizer=model.tokenizer, tools=None, thinking=thinking, calls_before=0)
-        return ReplyStream(model.engine, request, parser, on_prefill, trim=True)
+        asked = [{"role": "user", "content": question}]
+        return self.model.stream(asked, thinking=thinking, reading=self, **options)
 
     def ask(self, question: str, *, gold: Sequence[tuple[int, int]] = (), **options: Any) -> Found:
         """The whole reply. `gold` are token spans over all that was read, for scoring the selection."""
@@ -96,14 +88,14 @@ class Reading:
             by_chunk.setdefault(p.token // self.chunk_size, []).append((p.token % self.chunk_size, p.weight))
         total = sum(p.weight for p in pointed) or 1.0
         found = [
-            self._passage(chunk, min(o for o, _ in hits), max(o for o, _ in hits), sum(w for _, w in hits) / total)
+            self.passage(chunk, min(o for o, _ in hits), max(o for o, _ in hits), sum(w for _, w in hits) / total)
             for chunk, hits in by_chunk.items()
         ]
         best = sorted((p for p in found if p.share >= LEAST_SHARE), key=lambda p: -p.share)
         return tuple(best[:MAX_PLACES])
 
-    def _passage(self, chunk: int, first: int, last: int, share: float) -> Passage:
-        """The tokens that were pointed at: what was copied follows each of them."""
+    def passage(self, chunk: int, first: int, last: int, share: float) -> Passage:
+        """Tokens `first` to `last` of a chunk; of those that were pointed at, what was copied follows each."""
         piece = bisect_right(self.first_chunk, chunk) - 1
         base = (chunk - int(self.first_chunk[piece])) * self.chunk_size
         length = int(self.first_token[piece + 1] - self.first_token[piece])

@@ -7,12 +7,13 @@ cancel it; what has come until then stays readable.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 
 from perilune.engine.engine import Engine, OnPrefill
+from perilune.engine.routes import Route
 from perilune.engine.types import Request, Token, Usage
 from perilune.model.live_state import LiveState
 from perilune.text.reply import Delta, Reply, ReplyParser
@@ -112,6 +113,12 @@ class _Stream(Closing, Generic[Piece]):
     @property
     def tokens(self) -> tuple[Token, ...]:
         return tuple(self._sequence.tokens)
+
+    @property
+    def routed(self) -> Sequence[list[Route]]:
+        """For each token the experts that it passed, where the request asked for it; layers that several rows passed
+        at a time may be missing."""
+        return self._sequence.routed
 
     @property
     def live(self) -> LiveState | None:

@@ -19,6 +19,7 @@ from perilune.cli.demo import demo
 from perilune.cli.launch import launch
 from perilune.cli.listen import listen
 from perilune.cli.models import show, synth
+from perilune.cli.page import page
 from perilune.cli.plan import plan
 from perilune.cli.score import score_app
 from perilune.cli.serve import serve
@@ -55,6 +56,7 @@ app.command()(batch)
 app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
 app.command()(listen)
+app.command("app")(page)
 app.command()(plan)
 app.command()(serve)
 app.command()(show)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perilune.cli import options as opt
 from perilune.errors import RequestError
+
+if TYPE_CHECKING:
+    from perilune.server.door import MakeDoor
+
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 
 
 def serve(
@@ -62,8 +67,9 @@ def serve(
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     mirror: opt.MirrorOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
+    open_browser: OpenOption = False,
 ) -> None:
-    """Serve a model to OpenAI's clients, on this machine only unless told otherwise."""
+    """Serve a model to OpenAI's clients, and a page to people, on this machine only unless told otherwise."""
     from perilune.media.fetch import Remote
     from perilune.server.app import make_app
     from perilune.server.app import serve as run
@@ -78,9 +84,8 @@ def serve(
     served = name or (Path(model).name if "/" in model else model)
     asked: dict[str, Any] = {"keys": keys, "origins": tuple(allow_origin or ()), "strict_k2": strict_k2}
     asked |= {"most": most, "most_of_key": most_of_key}
-    folder = state or state_folder(f"{served}-{port}")
-
-    tell = partial(_tell, served, host)
+    folder, page = state or state_folder(f"{served}-{port}"), None if ray else find_page()
+    tell = partial(_tell, served, host, page is not None, open_browser)
     if ray is not None:
         from perilune.fleet.serve import serve_fleet
 
@@ -91,8 +96,28 @@ def serve(
         return
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
     opt.tell_speed(opened, backbone)
-    run(make_app(opened, served, kept=Kept(folder), remote=remote, **asked), host, port, tell)
+    run(make_app(opened, served, kept=Kept(folder), remote=remote, page=page, **asked), host, port, tell)
 
 
-def _tell(served: str, host: str, port: int) -> None:
+def find_page() -> MakeDoor | None:
+    """The page, unless its folder was deleted: the server runs without it."""
+    try:
+        from perilune.app.mount import Page
+    except ModuleNotFoundError as error:
+        if error.name not in ("perilune.app", "perilune.app.mount"):
+            raise
+        return None
+    return Page
+
+
+def _tell(served: str, host: str, has_page: bool, open_browser: bool, port: int) -> None:
     typer.echo(f"{served} is served at http://{host}:{port}/v1", err=True)
+    if not has_page:
+        return
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{port}/"
+    typer.echo(f"the page is at {address}", err=True)
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(address)

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from perilune.engine.cache import PrefixCache
+from perilune.engine.routes import Routes
 from perilune.engine.runner import PREFILL_CHUNK, Runner
 from perilune.engine.sample import Sampler
 from perilune.engine.scheduler import MAX_BATCH, MAX_WAITING, Scheduler, Sequence
@@ -42,6 +43,7 @@ class Engine:
         """`vocab_size` leaves out the padding rows of a head that is larger than its tokenizer; `context_tokens` is
         what there is memory for, where that is less than the model's context: all running sequences share it."""
         self.runner = Runner(model, prefill_chunk)
+        self.routes = Routes(model)
         self.scheduler = Scheduler(max_batch, max_waiting, context_tokens)
         self.prefix_cache = PrefixCache() if prefix_cache is None else prefix_cache
         self.context_length = min(model.config.max_position_embeddings, context_tokens or 1 << 62)
@@ -192,14 +194,17 @@ class Engine:
         state, embeds = _state(sequence), sequence.request.embeds
         began = time.perf_counter()
         try:
-            if given is None:
-                given = (self.runner.embed if embeds else self.runner.prefill)(self._chunk_ids(sequence), state)
+            last = sequence.prefilled + self._chunk_of(sequence) == sequence.prompt_length
+            with self.routes.watched(sequence.request.routing and last) as seen:
+                if given is None:
+                    given = (self.runner.embed if embeds else self.runner.prefill)(self._chunk_ids(sequence), state)
             sequence.prefilled = state.length
             if embeds:
                 self._add(sequence, given)
             else:
                 self._keep_border(sequence, state)
                 if not sequence.reads_prompt:
+                    sequence.routed.append(seen.of(0, 1))
                     self._accept(sequence, sequence.sampler(given[: self.vocab_size]))
         except Exception as error:  # a fault belongs to its request; the others go on
             self._fail(sequence, error)
@@ -223,12 +228,15 @@ class Engine:
             return
         began = time.perf_counter()
         try:
-            logits_BV = self.runner.decode([s.ids[-1] for s in sequences], [_state(s) for s in sequences])
+            with self.routes.watched(any(s.request.routing for s in sequences)) as seen:
+                logits_BV = self.runner.decode([s.ids[-1] for s in sequences], [_state(s) for s in sequences])
         except Exception as error:
             self._isolate(sequences, error)
             return
-        for sequence, logits_V in zip(sequences, logits_BV, strict=True):
+        for index, (sequence, logits_V) in enumerate(zip(sequences, logits_BV, strict=True)):
             try:
+                if sequence.request.routing:
+                    sequence.routed.append(seen.of(index, len(sequences)))
                 self._accept(sequence, sequence.sampler(logits_V[: self.vocab_size]))
             except Exception as error:
                 self._fail(sequence, error)

@@ -26,6 +26,7 @@ from perilune.model.model import Transformer
 
 FORM = "pages-2"  # of what a node of the store holds
 FILLING = -1
+NO_IDS = np.zeros(0, np.int64)
 OnRead = Callable[[int, int], None]
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # latents, keys and ids of a piece's pages
 
@@ -72,7 +73,7 @@ class Reader:
     def _in_order(self, pieces: Iterable[Piece | np.ndarray]) -> Iterator[tuple[Arrays, int, bool]]:
         """A few pieces are always under way; each runs on one thread, so no result depends on how many there are."""
         waiting: deque[tuple[Future[tuple[Arrays, bool]], int]] = deque()
-        before = np.zeros(0, np.int64)
+        before = NO_IDS
         limit, total = self.model.config.max_position_embeddings, 0
         pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
@@ -103,7 +104,7 @@ class Reader:
             raise RequestError(f"a segment has 1 to {self.config.segment} tokens, got {len(ids)}")
         filled = np.concatenate((ids, np.full(-len(ids) % self.config.chunk_size, FILLING)))
         ids_CS = filled.astype(np.int32).reshape(-1, self.config.chunk_size)
-        key = self._key(overlap, ids)
+        key = self.key(ids, overlap)
         if key is not None and self.store is not None:
             found = self.store.get(key)
             if found is not None:
@@ -113,7 +114,8 @@ class Reader:
             self.store.put(key, None, {"latents": latents, "keys": keys}, label=piece.label, tokens=len(ids))
         return (latents, keys, ids_CS), False
 
-    def _key(self, overlap: np.ndarray, ids: np.ndarray) -> NodeKey | None:
+    def key(self, ids: np.ndarray, overlap: np.ndarray = NO_IDS) -> NodeKey | None:
+        """Under which the store has the pages of a piece, `overlap` being the tokens that warmed up for it."""
         if self.store is None:
             return None
         parent = node_key(self.identity, None, overlap) if len(overlap) else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from perilune.engine.routes import Route
 from perilune.engine.sample import Sampler
 from perilune.engine.types import FinishReason, Request, Token, Usage
 from perilune.errors import PeriluneError
@@ -33,6 +34,7 @@ class Sequence:
     ids: list[int]
     state: SequenceState | None = None  # held only while running
     tokens: list[Token] = field(default_factory=list)
+    routed: list[list[Route]] = field(default_factory=list)  # for each token, where the request asks for it
     sum_D: np.ndarray | None = None  # of hidden states, where the request embeds
     live: LiveState | None = None  # where the model has a chunk memory: what was chosen and pointed at
     cached: int = 0

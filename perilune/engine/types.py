@@ -90,6 +90,7 @@ class Request:
     that stand in place of some of the prompt's tokens. `grammar` is what the reply is held to. What is kept of a
     request is reused by those of the same `cache_salt` only. Requests of a higher `priority`, from 0 to MAX_PRIORITY,
     wait for those of a lower one. `embeds`: nothing is written; what is wanted is the mean of the hidden states.
+    `routing`: which experts every token of the reply passed is wanted, too.
     """
 
     prompt_ids: tuple[int, ...]
@@ -102,6 +103,7 @@ class Request:
     cache_salt: str = ""
     priority: int = 0
     embeds: bool = False
+    routing: bool = False
 
     def __post_init__(self) -> None:
         _check_int("priority", self.priority, 0, MAX_PRIORITY)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from perilune.errors import MediaError
 from perilune.media import video_pipe
+from perilune.media.confine import confine
 from perilune.media.patches import fit, resize
 from perilune.media.settings import MediaConfig
 from perilune.media.video import sample_indices
@@ -44,7 +45,7 @@ def work(decode: Callable[[dict[str, Any]], Iterator[bytes]]) -> None:
     out = os.fdopen(os.dup(1), "wb")
     # Whatever a library prints must not come between the records.
     os.dup2(2, 1)
-    _limit(job["limits"])
+    confine(job["limits"]["bytes"], job["limits"]["seconds"])
     try:
         for record in decode(job):
             out.write(record)
@@ -52,23 +53,6 @@ def work(decode: Callable[[dict[str, Any]], Iterator[bytes]]) -> None:
     except MediaError as error:
         out.write(video_pipe.record(video_pipe.ERROR, str(error).encode()[: video_pipe.MAX_ERROR_BYTES]))
     out.close()
-
-
-def _limit(limits: dict[str, int]) -> None:
-    try:
-        import resource
-    except ImportError:  # no such limits on this system; the parent's clock remains
-        return
-    for kind, most in (
-        (resource.RLIMIT_AS, limits["bytes"]),
-        (resource.RLIMIT_CPU, limits["seconds"]),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        # Processor time: the soft limit says SIGXCPU, the hard one kills what does not listen.
-        resource.setrlimit(kind, (most, most + 1 if kind == resource.RLIMIT_CPU and most < hard else most))
 
 
 def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> Iterator[bytes]:

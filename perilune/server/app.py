@@ -27,6 +27,7 @@ from perilune.media.fetch import Remote
 from perilune.server.answers import Answers, Told
 from perilune.server.batches import Batches
 from perilune.server.chat import CHAT
+from perilune.server.door import MakeDoor, Served
 from perilune.server.embeddings import Embeddings
 from perilune.server.files import Files
 from perilune.server.gate import gates
@@ -58,12 +59,13 @@ def make_app(
     remote: Remote | None = None,
     strict_k2: bool = False,
     fronted: bool = False,
+    page: MakeDoor | None = None,
 ) -> Starlette:
     """`name` is what clients call the model; `most` requests may be open at a time, `most_of_key` of one key.
 
     Without `kept` there are no files and no batches, and no response is kept. Without `remote` nothing is fetched from
     addresses in messages. `strict_k2` refuses chats that K2's hosted service refuses. A `fronted` server is one of
-    several behind `perilune.fleet`, which alone has its keys.
+    several behind `perilune.fleet`, which alone has its keys. A `page` needs `kept`.
     """
     metrics = Metrics(model)
     desk = Desk(most, metrics.told, most_of_key)
@@ -74,6 +76,7 @@ def make_app(
 
     batches, stored = (Batches(batch, kept), Stored(kept)) if kept else (None, None)
     model.longest_reply = LONGEST_REPLY
+    door = page(Served(model, name, desk, kept, keys)) if page and kept else None
     chat = replace(CHAT, options=lambda body: [chat_options(strict_body(body))]) if strict_k2 else CHAT
 
     def answers(told: Callable[[Request], Told]) -> Callable[[Request], Awaitable[Response]]:
@@ -101,6 +104,8 @@ def make_app(
         yield
         if batches:
             await run_in_threadpool(batches.close)
+        if door:
+            await run_in_threadpool(door.close)
         desk.close()
 
     routes = [
@@ -114,8 +119,9 @@ def make_app(
     ]
     if kept and batches and stored:
         routes += [*Files(kept).routes(), *batches.routes(), *stored.routes()]
-    routes.append(described(routes))
-    guard = Middleware(Guard, keys=keys, origins=origins, on_refused=metrics.refused, fronted=fronted)
+    routes += door.routes if door else []
+    routes.append(described(routes, door.paths if door else {}))
+    guard = Middleware(Guard, keys=keys, origins=origins, on_refused=metrics.refused, fronted=fronted, door=door)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers(metrics.refused), lifespan=life)
 
 
@@ -157,9 +163,9 @@ def _about(model: Model, name: str, metrics: Metrics) -> list[Route]:
     ]
 
 
-def described(routes: list[Route]) -> Route:
-    """The route that describes itself and the others."""
-    told = description({"/openapi.json", *(route.path.replace(":path", "") for route in routes)})
+def described(routes: list[Route], more: dict[str, Any] | None = None) -> Route:
+    """The route that describes itself and the others; `more` are paths that are described elsewhere."""
+    told = description({"/openapi.json", *(route.path.replace(":path", "") for route in routes)}, more or {})
 
     async def tell(request: Request) -> Response:
         return JSONResponse(told)

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perilune.errors import RequestError
 from perilune.fields import finite
+from perilune.server.door import Door
 from perilune.server.kept import owner_of
 
 MOST_BODY_BYTES = 64 << 20
@@ -86,10 +87,11 @@ class Guard:
         origins: tuple[str, ...] = (),
         on_refused: Callable[[int], None] = lambda status: None,
         fronted: bool = False,
+        door: Door | None = None,
     ):
         """`on_refused` hears of the status of every answer that is an error, but for faults of the server's own.
-        Whoever has a key of a `fronted` server says for whom it asks."""
-        self.app, self.origins, self.on_refused, self.fronted = app, origins, on_refused, fronted
+        Whoever has a key of a `fronted` server says for whom it asks. A `door` knows the sessions of its page."""
+        self.app, self.origins, self.on_refused, self.fronted, self.door = app, origins, on_refused, fronted, door
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,8 +106,10 @@ class Guard:
 
         request = Request(scope)
         key = self._key_of(request)
-        refused = self._refusal(request, key is not None)
-        request.state.owner = request.headers.get(OWNER_HEADER, "") if self.fronted else owner_of(key)
+        session = self.door.owner(request) if self.door and self._keys and key is None else None
+        refused = self._refusal(request, key is not None or session is not None)
+        request.state.owner = request.headers.get(OWNER_HEADER, "") if self.fronted else session or owner_of(key)
+        request.state.known = not self._keys or key is not None or session is not None
         await (refused(scope, receive, watched) if refused else self.app(scope, receive, watched))
 
     def _refusal(self, request: Request, known: bool) -> JSONResponse | None:
@@ -116,10 +120,13 @@ class Guard:
         if not self._keys and not is_loopback(name):
             told = f"this server answers to localhost only, not to {name[:80]!r}; start it with an API key"
             return JSONResponse(error_body(told, "permission_error", "host_not_allowed"), 403)
-        origin = request.headers.get("origin")
+        origin, path = request.headers.get("origin"), request.scope["path"]
+        if self.door and request.method in ("GET", "HEAD") and self.door.is_static(path):
+            return None
         if origin is not None and origin.split("://", 1)[-1] != host and origin not in self.origins:
             return JSONResponse(error_body("pages of other sites are not served", "permission_error"), 403)
-        if self._keys and request.url.path not in OPEN_PATHS and not known:
+        is_open = path in OPEN_PATHS or (self.door is not None and self.door.is_open(path))
+        if self._keys and not is_open and not known:
             told = "the API key is missing or wrong: send it as Authorization: Bearer KEY, or as x-api-key"
             response = JSONResponse(error_body(told, "authentication_error", "invalid_api_key"), 401)
             response.headers["www-authenticate"] = "Bearer"

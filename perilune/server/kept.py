@@ -159,7 +159,7 @@ class Kept:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.path(record["id"]))
-            _sync_folder(part.parent)
+            sync_folder(part.parent)
         except OSError as error:
             raise FullError(f"the file could not be kept: {error.strerror}") from None
         finally:
@@ -190,7 +190,7 @@ def _held(folder: Path) -> IO[str]:
     return lock
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A new name is on the disk only once its folder is."""
     handle = os.open(folder, os.O_RDONLY)
     try:

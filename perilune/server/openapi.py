@@ -32,18 +32,18 @@ OBJECT: Schema = {"type": ["object", "null"]}
 ANY: Schema = {}
 
 
-def _number(low: float, high: float, kind: str = "number") -> Schema:
+def number(low: float, high: float, kind: str = "number") -> Schema:
     return {"type": [kind, "null"], "minimum": low, "maximum": high}
 
 
-TOKENS = _number(1, MAX_NEW_TOKENS, "integer")
+TOKENS = number(1, MAX_NEW_TOKENS, "integer")
 TOP_P: Schema = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1}
-TOP_K = _number(0, 2**31 - 1, "integer")
-TEMPERATURE = _number(0, MAX_TEMPERATURE)
+TOP_K = number(0, 2**31 - 1, "integer")
+TEMPERATURE = number(0, MAX_TEMPERATURE)
 OBJECTS: Schema = {"type": "array", "items": {"type": "object"}}
 STOP_STRING: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_CHARACTERS}
 STOPS: Schema = {"type": "array", "items": STOP_STRING, "maxItems": MAX_STOP_STRINGS}
-BIASES: Schema = {"type": ["object", "null"], "additionalProperties": _number(-MAX_BIAS, MAX_BIAS)}
+BIASES: Schema = {"type": ["object", "null"], "additionalProperties": number(-MAX_BIAS, MAX_BIAS)}
 METADATA: Schema = {
     "type": ["object", "null"],
     "maxProperties": MOST_PAIRS,
@@ -62,23 +62,23 @@ CHAT_FIELDS: dict[str, Schema] = {
     "response_format": OBJECT,
     "structured_outputs": OBJECT,
     "stream": BOOLEAN,
-    "n": _number(1, MOST_CHOICES, "integer"),
+    "n": number(1, MOST_CHOICES, "integer"),
     "max_tokens": TOKENS,
     "max_completion_tokens": TOKENS,
     "temperature": TEMPERATURE,
     "top_p": TOP_P,
     "top_k": TOP_K,
-    "min_p": _number(0, 1),
-    "seed": _number(0, MAX_SEED, "integer"),
+    "min_p": number(0, 1),
+    "seed": number(0, MAX_SEED, "integer"),
     "stop": {"anyOf": [STOP_STRING, STOPS, {"type": "null"}]},
-    "repetition_penalty": _number(0.1, 10),
-    "presence_penalty": _number(-2, 2),
-    "frequency_penalty": _number(-2, 2),
+    "repetition_penalty": number(0.1, 10),
+    "presence_penalty": number(-2, 2),
+    "frequency_penalty": number(-2, 2),
     "logit_bias": BIASES,
     "logprobs": BOOLEAN,
-    "top_logprobs": _number(0, MAX_TOP_LOGPROBS, "integer"),
+    "top_logprobs": number(0, MAX_TOP_LOGPROBS, "integer"),
     "ignore_eos": BOOLEAN,
-    "priority": _number(0, MAX_PRIORITY, "integer"),
+    "priority": number(0, MAX_PRIORITY, "integer"),
     "thinking": OBJECT,
     "reasoning_effort": ANY,
     "chat_template_kwargs": OBJECT,
@@ -147,65 +147,68 @@ UPLOAD_FIELDS: dict[str, Schema] = {
 ERROR: Schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "object"}}}
 
 
-def _body(fields: dict[str, Schema], *required: str, kind: str = "application/json") -> dict[str, Any]:
+def body(fields: dict[str, Schema], *required: str, kind: str = "application/json") -> dict[str, Any]:
     schema = {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
 
 
-def _does(summary: str, told: str = "application/json", **more: Any) -> dict[str, Any]:
+def does(summary: str, told: str = "application/json", status: str = "200", **more: Any) -> dict[str, Any]:
     """One operation: what it does, and how it answers."""
     good = {"description": "what was asked for", "content": {told: {"schema": ANY if "json" in told else TEXT}}}
     bad = {"description": "what was wrong", "content": {"application/json": {"schema": ERROR}}}
-    return {"summary": summary, **more, "responses": {"200": good, "default": bad}}
+    return {"summary": summary, **more, "responses": {status: good, "default": bad}}
 
 
 def _named(summary: str, told: str = "application/json") -> dict[str, Any]:
-    name = {"name": "name", "in": "path", "required": True, "schema": {**TEXT, "minLength": 1}}
-    return _does(summary, told, parameters=[name])
+    return does(summary, told, parameters=[named_in_path()])
+
+
+def named_in_path() -> dict[str, Any]:
+    return {"name": "name", "in": "path", "required": True, "schema": {**TEXT, "minLength": 1}}
 
 
 PAGE = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED}},
     {"name": "after", "in": "query", "schema": TEXT},
 ]
-CHAT = _body(CHAT_FIELDS, "messages")
+CHAT = body(CHAT_FIELDS, "messages")
 PATHS: dict[str, dict[str, Any]] = {
-    "/health": {"get": _does("Whether the server lives.")},
-    "/ready": {"get": _does("Whether it answers requests.")},
-    "/version": {"get": _does("Its version.")},
-    "/metrics": {"get": _does("Counts, in Prometheus' form.", "text/plain")},
-    "/openapi.json": {"get": _does("This description.")},
-    "/v1/models": {"get": _does("The model that is served.")},
+    "/health": {"get": does("Whether the server lives.")},
+    "/ready": {"get": does("Whether it answers requests.")},
+    "/version": {"get": does("Its version.")},
+    "/metrics": {"get": does("Counts, in Prometheus' form.", "text/plain")},
+    "/openapi.json": {"get": does("This description.")},
+    "/v1/models": {"get": does("The model that is served.")},
     "/v1/models/{name}": {"get": _named("One model.")},
-    "/v1/chat/completions": {"post": _does("A reply to a conversation, whole or as events.", **CHAT)},
-    "/v1/tokenizers/estimate-token-count": {"post": _does("How many tokens a conversation has.", **CHAT)},
-    "/v1/messages": {"post": _does("The same in Anthropic's words.", **_body(MESSAGE_FIELDS, "messages"))},
-    "/v1/messages/count_tokens": {"post": _does("How many tokens it has.", **_body(MESSAGE_FIELDS, "messages"))},
-    "/v1/embeddings": {"post": _does("Texts as vectors.", **_body(EMBEDDING_FIELDS, "input"))},
-    "/v1/responses": {"post": _does("A response to items.", **_body(RESPONSE_FIELDS, "input"))},
+    "/v1/chat/completions": {"post": does("A reply to a conversation, whole or as events.", **CHAT)},
+    "/v1/tokenizers/estimate-token-count": {"post": does("How many tokens a conversation has.", **CHAT)},
+    "/v1/messages": {"post": does("The same in Anthropic's words.", **body(MESSAGE_FIELDS, "messages"))},
+    "/v1/messages/count_tokens": {"post": does("How many tokens it has.", **body(MESSAGE_FIELDS, "messages"))},
+    "/v1/embeddings": {"post": does("Texts as vectors.", **body(EMBEDDING_FIELDS, "input"))},
+    "/v1/responses": {"post": does("A response to items.", **body(RESPONSE_FIELDS, "input"))},
     "/v1/responses/{name}": {"get": _named("A response that is kept."), "delete": _named("Forgets it.")},
     "/v1/responses/{name}/input_items": {"get": _named("What its request said.")},
     "/v1/files": {
-        "get": _does("Files, newest first.", parameters=PAGE),
-        "post": _does("Keeps a file.", **_body(UPLOAD_FIELDS, "file", "purpose", kind="multipart/form-data")),
+        "get": does("Files, newest first.", parameters=PAGE),
+        "post": does("Keeps a file.", **body(UPLOAD_FIELDS, "file", "purpose", kind="multipart/form-data")),
     },
     "/v1/files/{name}": {"get": _named("What is known of a file."), "delete": _named("Deletes it.")},
     "/v1/files/{name}/content": {"get": _named("Its bytes.", "application/octet-stream")},
     "/v1/batches": {
-        "get": _does("Batches, newest first.", parameters=PAGE),
-        "post": _does("Answers a file.", **_body(BATCH_FIELDS, "input_file_id", "endpoint", "completion_window")),
+        "get": does("Batches, newest first.", parameters=PAGE),
+        "post": does("Answers a file.", **body(BATCH_FIELDS, "input_file_id", "endpoint", "completion_window")),
     },
     "/v1/batches/{name}": {"get": _named("How far a batch is.")},
     "/v1/batches/{name}/cancel": {"post": _named("Stops it.")},
 }
 
 
-def description(paths: set[str]) -> dict[str, Any]:
-    """OpenAPI 3.1 of those of the paths that a server has."""
+def description(paths: set[str], more: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """OpenAPI 3.1 of those of the paths that a server has, and of `more`."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "perilune", "version": perilune.__version__},
-        "paths": {path: told for path, told in PATHS.items() if path in paths},
+        "paths": {path: told for path, told in (PATHS | more).items() if path in paths},
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"key": []}],
     }

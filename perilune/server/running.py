@@ -9,16 +9,18 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from perilune.api.embeddings import Embedded, EmbeddingStream
-from perilune.api.streams import ChatReply, ReplyStream
+from perilune.api.embeddings import Embedded
+from perilune.api.streams import ChatReply
 from perilune.engine.scheduler import BusyError
+from perilune.engine.types import Usage
 from perilune.errors import RequestError
 from perilune.text.reply import Delta
 
@@ -42,7 +44,20 @@ class Opened:
 
 Ended = ChatReply | Embedded
 Piece = Opened | Reading | Delta | np.ndarray | Ended
-Open = Callable[..., ReplyStream | EmbeddingStream]
+
+
+class Stream(Protocol):
+    """What answers a request: iterating gives deltas or vectors, at the end there is the whole."""
+
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def reply(self) -> Ended: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def close(self) -> None: ...
+
+
+Open = Callable[..., AbstractContextManager[Stream]]
 OnReply = Callable[[Ended, float | None, float], None]
 
 
@@ -103,7 +118,7 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._pieces: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
         self._leaving = threading.Event()
-        self._streams: list[ReplyStream | EmbeddingStream] = []
+        self._streams: list[Stream] = []
         for index, own in enumerate(options):
             desk._threads.submit(self._run, index, own)
 
