@@ -75,7 +75,7 @@ export class ChatView {
       });
     this.shell.show(content ?? greeting(), this.composer.el);
     this.composer.setWriting(false);
-    this.composer.focus();
+    this.composer.ready();
   }
 
   /** Shows a chat; resolves when it is there. */
@@ -109,7 +109,7 @@ export class ChatView {
     this.#show(chat, chat.messages, chat.leaf);
     for (const message of chat.messages) if (message.state === "writing") this.#follow(message);
     this.list.scrollToEnd();
-    this.composer.focus();
+    this.composer.ready();
   }
 
   stop() {

@@ -52,6 +52,11 @@ export class Composer {
     this.input.focus();
   }
 
+  /** Where there are real keys the next word can be typed at once; on a phone the screen's keys would cover the page. */
+  ready() {
+    if (!matchMedia("(pointer: coarse)").matches) this.focus();
+  }
+
   setWriting(writing) {
     this.writing = writing;
     this.#draw();

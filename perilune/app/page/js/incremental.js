@@ -1,5 +1,6 @@
 // Markdown that grows: blocks that can no longer change are made once, only the last one is made again with every piece.
 import { h } from "./dom.js";
+import { beforeOpenMaths } from "./maths.js";
 import { parse, toFragment } from "./markdown.js";
 
 export class GrowingMarkdown {
@@ -34,7 +35,7 @@ export class GrowingMarkdown {
 
   /** A block is settled when another one has begun after it on a line that is whole. */
   #settle() {
-    const rest = this.text.slice(this.settled, this.text.lastIndexOf("\n") + 1);
+    const rest = beforeOpenMaths(this.text.slice(this.settled, this.text.lastIndexOf("\n") + 1));
     if (!rest) return;
     const starts = parse(rest, this.env).filter((token) => token.level === 0 && token.map && token.nesting >= 0);
     if (starts.length < 2) return;

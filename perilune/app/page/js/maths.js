@@ -89,7 +89,7 @@ function blockMaths(state, startLine, endLine, silent) {
   const content = [];
   for (let n = startLine; n < endLine; n += 1) {
     const text = n === startLine ? first.slice(open.length) : line(n);
-    if (n > startLine && state.sCount[n] < state.blkIndent) return false;
+    if (n > startLine && (state.sCount[n] < state.blkIndent || !text.trim())) return false;
     const end = text.indexOf(close);
     if (end < 0) {
       content.push(text);
@@ -106,4 +106,13 @@ function blockMaths(state, startLine, endLine, silent) {
     return true;
   }
   return false;
+}
+
+/** The text up to the last blank line, where a formula has begun after it that what follows may still close. */
+export function beforeOpenMaths(text) {
+  const blank = [...text.matchAll(/\n[ \t]*(?=\n)/g)].at(-1);
+  const start = blank ? blank.index + blank[0].length + 1 : 0;
+  const last = text.slice(start);
+  const open = last.split("$$").length % 2 === 0 || last.lastIndexOf("\\[") > last.lastIndexOf("\\]");
+  return open ? text.slice(0, start) : text;
 }
