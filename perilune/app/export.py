@@ -112,10 +112,11 @@ class Exports:
         for index, one in enumerate(given):
             where = f"files[{index}]"
             row = _row(one, where)
+            name, digest = (_text(row, field, LONGEST_ID, where) for field in ("id", "hash"))
             query = "select * from files where owner = ? and hash = ? order by created limit 1"
-            here = self.history.db.one(query, who, _text(row, "hash", LONGEST_ID, where))
+            here = self.history.db.one(query, who, digest)
             if here:
-                found[_text(row, "id", LONGEST_ID, where)] = here
+                found[name] = here
         return found
 
     def _project(self, who: str, one: Any, files: dict[str, Row], where: str) -> str:

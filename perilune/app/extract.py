@@ -7,6 +7,7 @@ archive is ever written under the name it has there.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import subprocess
@@ -67,7 +68,18 @@ def kind_of_file(path: Path, name: str) -> str:
         if ending in OTHER_OFFICE:
             raise DocumentError(f"{name}: {ending} files are not read; save it as PDF and send that")
         return "office" if ending in OFFICE else "archive"
-    return KINDS.get(kind_of(head) or "", "text")
+    return "text" if _begins_as_text(head) else KINDS.get(kind_of(head) or "", "text")
+
+
+def _begins_as_text(head: bytes) -> bool:
+    """Two letters make a bitmap, and the mark of UTF-16 looks like a frame of sound: whatever reads as text is text."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
+    try:
+        said = codecs.getincrementaldecoder("utf-8")().decode(head)  # which may end inside a sign
+    except UnicodeDecodeError:
+        return False
+    return all(sign.isprintable() or sign.isspace() for sign in said)
 
 
 def texts_of(path: Path, name: str, kind: str, new_path: Callable[[], Path]) -> tuple[list[Text], list[Left]]:

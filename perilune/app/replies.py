@@ -103,17 +103,19 @@ class Replies:
         """A reply that has ended stays as it is."""
         only(body)
         live = self._found(request)
+        going = live is not None and not live.ended.is_set()
         if live:
             live.stop()
-        return {"id": named(request), "stopping": live is not None and not live.ended.is_set()}
+        return {"id": named(request), "stopping": going}
 
     def answer(self, request: Request, body: Body) -> Row:
         """Ends the reasoning; where there is none, nothing changes."""
         only(body)
         live = self._found(request)
+        going = live is not None and not live.ended.is_set()
         if live:
             live.answer.set()
-        return {"id": named(request), "answering": live is not None and not live.ended.is_set()}
+        return {"id": named(request), "answering": going}
 
     def end_chat(self, chat: str) -> None:
         """Before a chat is deleted."""

@@ -204,7 +204,8 @@ class Engine:
             else:
                 self._keep_border(sequence, state)
                 if not sequence.reads_prompt:
-                    sequence.routed.append(seen.of(0, 1))
+                    if sequence.request.routing:
+                        sequence.routed.append(seen.of(0, 1))
                     self._accept(sequence, sequence.sampler(given[: self.vocab_size]))
         except Exception as error:  # a fault belongs to its request; the others go on
             self._fail(sequence, error)
