@@ -52,6 +52,7 @@ export class ChatView {
     this.composer = new Composer({
       send: (draft) => this.#send(draft),
       stop: () => this.stop(),
+      thinks: () => this.#thinks(),
       tools: [attach, state.model.hears && microphoneButton(add)].filter(Boolean),
       shelf: this.shelf,
     });
@@ -157,7 +158,7 @@ export class ChatView {
 
   /** Asks for a reply to a message of the user's. */
   async reply(parent) {
-    const asked = { parent, thinking: setting("thinking") };
+    const asked = { parent, thinking: this.#thinks() };
     for (const name of ["temperature", "top_p", "max_tokens"]) if (setting(name) !== null) asked[name] = setting(name);
     const system = [setting("system"), this.coach.system(this.chat.id)].filter(Boolean).join("\n\n");
     if (system) asked.system = system;
@@ -208,6 +209,13 @@ export class ChatView {
 
   // The chat itself.
 
+  /** What the user chose, or else: a model that finds places in what it has read answers about files at once. */
+  #thinks() {
+    if (setting("thinking") !== null || !this.state.model.reads) return setting("thinking") ?? true;
+    const files = this.tree.path().some((message) => message.content.some((part) => part.type === "file"));
+    return !files && !this.shelf.files.length && !this.project && !this.chat?.project;
+  }
+
   #show(chat, messages, leaf) {
     this.chat = chat;
     this.coach.opened(chat);
@@ -231,7 +239,7 @@ export class ChatView {
     try {
       const fresh = !this.chat;
       if (fresh) {
-        const chat = await newChat(this.project);
+        const chat = await newChat(this.project, text);
         go("chat", chat.id, { replace: true });
         this.#show(chat, [], null);
       }

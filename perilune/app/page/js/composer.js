@@ -5,10 +5,11 @@ import { t } from "./i18n.js";
 import { change, onChange, setting } from "./settings.js";
 
 export class Composer {
-  /** `send({text, files})` gives false when nothing was sent, and the text stays; `stop()` ends the running reply. */
-  constructor({ send, stop, tools = [], shelf = null }) {
+  /** `send({text, files})` gives false when nothing was sent, and the text stays; `stop()` ends the running reply; `thinks()` says whether the next one thinks. */
+  constructor({ send, stop, thinks, tools = [], shelf = null }) {
     this.send = send;
     this.stop = stop;
+    this.thinks = thinks;
     this.shelf = shelf;
     this.writing = false;
     const hint = freshId("hint");
@@ -27,7 +28,7 @@ export class Composer {
     });
     this.think = h(
       "button",
-      { type: "button", class: "chip", on: { click: () => change("thinking", !setting("thinking")) } },
+      { type: "button", class: "chip", on: { click: () => change("thinking", !this.thinks()) } },
       icon("think"),
       h("span", {}, t("think")),
     );
@@ -107,7 +108,7 @@ export class Composer {
     this.button.title = label;
     const nothing = !this.input.value.trim() && !this.shelf?.files.length;
     this.button.disabled = !this.writing && (nothing || Boolean(this.shelf?.busy));
-    this.think.setAttribute("aria-pressed", String(setting("thinking")));
+    this.think.setAttribute("aria-pressed", String(this.thinks()));
   }
 }
 

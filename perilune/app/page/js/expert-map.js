@@ -59,7 +59,7 @@ export class ExpertMap {
       const most = Math.max(...sums.filter(Boolean), 1e-9);
       for (let x = 0; x < this.experts; x += 1) {
         draw.globalAlpha = 0.07 + 0.93 * Math.sqrt((sums[x] ?? 0) / most);
-        draw.fillStyle = sums[x] ? style.getPropertyValue("--fire") : style.color;
+        draw.fillStyle = sums[x] ? style.caretColor : style.color;
         draw.fillRect(x * cell, y * cell, cell - gap, cell - gap);
       }
     });
@@ -71,7 +71,7 @@ export class ExpertMap {
         draw.strokeRect(id * cell + 0.5, rows.indexOf(layer) * cell + 0.5, cell - gap - 1, cell - gap - 1);
     const fired = [...this.layers.values()].reduce((sum, sums) => sum + sums.filter(Boolean).length, 0);
     this.canvas.setAttribute("aria-label", t("mind.fired", { fired, layers: rows.length }));
-    if (!this.line.textContent) this.#tell("");
+    if (!this.pointing) this.#tell("");
   }
 
   #pointed(event) {
@@ -83,6 +83,7 @@ export class ExpertMap {
   }
 
   #tell(text) {
+    this.pointing = Boolean(text);
     this.line.textContent = text || this.canvas.getAttribute("aria-label") || "";
   }
 }

@@ -97,7 +97,11 @@ export class MessageView {
     if (writing) clear(this.status, pulse());
     else {
       clear(this.status);
-      this.reasoning.set(message.reasoning ?? "", { running: false, seconds: message.meta?.reasoning_seconds });
+      this.reasoning.set(message.reasoning ?? "", {
+        running: false,
+        seconds: message.meta?.reasoning_seconds,
+        alone: !text,
+      });
       if (this.growing.text) this.growing.finish(text);
       else clear(this.prose, render(text));
     }

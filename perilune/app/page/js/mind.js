@@ -96,7 +96,9 @@ export class MindPanel {
         h(
           "td",
           {},
-          order.map(([id, weight]) => h("span", { class: "fired" }, `${id}`, h("small", {}, percent(weight)))),
+          order.map(([id, weight]) =>
+            h("span", { class: "fired" }, `${id}`, h("small", {}, number(weight, { maximumFractionDigits: 2 }))),
+          ),
         ),
       );
     };

@@ -16,10 +16,12 @@ export class ReasoningView {
     this.el = h("div", { class: "reasoning-line", hidden: true }, this.details, this.now);
   }
 
-  set(text, { running, seconds: took }) {
+  set(text, { running, seconds: took, alone = false }) {
     this.el.hidden = !text;
     this.now.hidden = !running;
     if (!text) return;
+    // Where nothing was said but this, it is what the reader came for.
+    if (alone) this.details.open = true;
     // A text node that grows keeps the reader's selection.
     if (this.text.firstChild && text.startsWith(this.text.textContent))
       this.text.firstChild.appendData(text.slice(this.text.textContent.length));

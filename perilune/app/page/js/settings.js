@@ -5,7 +5,7 @@ export const DEFAULTS = {
   theme: "auto",
   language: "auto",
   sidebar: true,
-  thinking: true,
+  thinking: null, // as it suits what is asked
   temperature: null,
   top_p: null,
   max_tokens: null,

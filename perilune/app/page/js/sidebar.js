@@ -11,6 +11,7 @@ import { go, to, where } from "./router.js";
 import { leave } from "./sheet-settings.js";
 
 const PAGE = 50; // chats fetched at a time
+const TITLE_CHARACTERS = 80; // of a chat's first question
 
 export class Sidebar {
   constructor(shell, { openSettings, user }) {
@@ -205,6 +206,8 @@ async function chooseProject() {
   });
 }
 
-export async function newChat(project = null) {
-  return post("/chats", project ? { project } : {});
+/** A chat that begins with a text is called by it. */
+export function newChat(project, text) {
+  const title = text.replace(/\s+/g, " ").slice(0, TITLE_CHARACTERS);
+  return post("/chats", { ...(project && { project }), ...(title && { title }) });
 }
