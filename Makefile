@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test format clean
+.PHONY: demo test test-browser format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/perilune demo
@@ -13,6 +13,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check --summarize-errors
 	$(BIN)/python -m pytest
+
+# Needs Chromium (Debian: apt-get install chromium); what the page looked like is left in tests/browser/shots.
+test-browser: $(VENV)/.installed-browser
+	$(BIN)/python -m pytest tests/browser
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -28,4 +32,8 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	@touch $@

@@ -104,6 +104,12 @@ def first_load():
     return found
 
 
+def test_every_script_of_the_first_visit_is_fetched_at_once():
+    ahead = re.findall(r'rel="modulepreload" href="/app/([^"]+)"', (PAGE / "index.html").read_text())
+    needed = {str(path.relative_to(PAGE)) for path in first_load() if path.suffix in (".js", ".mjs")}
+    assert sorted(ahead) == sorted(needed - {"js/early.js", "js/main.js"})
+
+
 def test_the_first_visit_is_small():
     found = first_load()
     assert PAGE / "js" / "chat.js" in found

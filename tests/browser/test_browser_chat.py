@@ -1,6 +1,7 @@
 """Chatting in a browser: streaming, stopping, branches, reasoning, the keyboard, five languages."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from at_page import LIMIT, ask, chat_with, replied
@@ -128,7 +129,7 @@ def test_a_long_history_keeps_few_elements_and_no_gaps(watched, address, api, sh
         found = page.evaluate(places)
         assert len(found) < 100
         assert [one[0] for one in found] == list(range(found[0][0], found[0][0] + len(found)))
-        for (_, _, bottom), (_, top, _) in zip(found, found[1:], strict=False):
+        for (_, _, bottom), (_, top, _) in pairwise(found):
             assert abs(bottom - top) < 1.5
         assert found[0][1] <= 60 or found[0][0] == 1
         assert found[-1][2] >= 600 or found[-1][0] == 10_000

@@ -23,7 +23,8 @@ def test_a_project_keeps_instructions_files_and_chats(page, api, size, shot):
     replied(page)
     project = api.get("/projects").json()["projects"][0]
     assert project["instructions"] == "Answer in one sentence." and len(project["files"]) == 1
-    assert api.get("/chats", params={"project": project["id"]}).json()["chats"][0]["title"] == "When was the mill built?"
+    chats = api.get("/chats", params={"project": project["id"]}).json()["chats"]
+    assert chats[0]["title"] == "When was the mill built?"
     page.goto(page.url.split("#")[0] + "#/projects")
     expect(page.locator(".card").first).to_contain_text("1 file")
     shot(page, f"projects-{size}")
@@ -96,7 +97,7 @@ CODE = """Three programs.
 ```python
 import math
 print([round(math.sqrt(n), 2) for n in range(4)])
-display(SVG('<svg xmlns="http://www.w3.org/2000/svg" height="140" viewBox="0 0 10 10"><circle cx="5" cy="5" r="4" fill="teal"/></svg>'))
+display(SVG('<svg xmlns="http://www.w3.org/2000/svg" height="140"><circle cx="4" cy="4" r="4"/></svg>'))
 sum(range(10))
 ```
 
@@ -109,11 +110,12 @@ while True: pass
 document.body.append(`origin ${origin}; `);
 try { parent.document.title = "hacked" } catch (error) { document.body.append("parent closed; ") }
 fetch("https://stranger.example/x").catch(() => document.body.append("net closed; "));
-fetch("/app/api/chats", {method: "POST", headers: {"x-perilune": "1"}}).catch(() => document.body.append("api closed; "));
+const change = {method: "POST", headers: {"x-perilune": "1"}};
+fetch("/app/api/chats", change).catch(() => document.body.append("api closed; "));
 try { localStorage.x = 1 } catch { document.body.append("storage closed; ") }
 </script>
 ```
-"""  # fmt: skip
+"""
 
 
 def test_python_runs_and_pages_are_shown_where_nothing_else_can_be_reached(watched, address, api, size, shot):

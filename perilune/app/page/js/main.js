@@ -19,31 +19,29 @@ import { Sidebar } from "./sidebar.js";
 
 const RETRY_MS = 2000;
 
-async function firstState(page) {
+/** What the server says of itself and its user; `told` is its first answer, or why there was none. */
+async function firstState(page, told) {
   for (;;) {
-    try {
-      const state = await get("/state");
-      if (!state.needs_key || state.user) return state;
+    if (!(told instanceof Error)) {
+      if (!told.needs_key || told.user) return told;
       await askForKey(page);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (error.status === 401) {
-        await askForKey(page);
-        continue;
-      }
-      page.replaceChildren(h("p", { class: "waiting", role: "status" }, error.status ? error.message : t("offline")));
+    } else if (!(told instanceof ApiError)) throw told;
+    else if (told.status === 401) await askForKey(page);
+    else {
+      page.replaceChildren(h("p", { class: "waiting", role: "status" }, told.status ? told.message : t("offline")));
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
+    told = await get("/state").catch((error) => error);
   }
 }
 
 async function start() {
   const page = document.getElementById("page");
   loadSettings();
-  await useLanguage(setting("language"));
+  const [, first] = await Promise.all([useLanguage(setting("language")), get("/state").catch((error) => error)]);
   mountNotices(document.body);
   offerToRun();
-  const state = await firstState(page);
+  const state = await firstState(page, first);
   const shell = new Shell(page, { onNew: () => go("new") });
   const sidebar = new Sidebar(shell, { openSettings: () => openSettings(state), user: state.user });
   const notes = new Notes();
@@ -72,9 +70,12 @@ async function start() {
   onReachable((now) => (shell.offline.hidden = now));
   setInterval(() => isReachable() || get("/state").catch(() => {}), RETRY_MS);
   onMove(move);
-  await notes.load().catch((error) => notice(error.message, { danger: true }));
+  const failed = (error) => notice(error.message, { danger: true });
+  // Only a lesson waits for what the tutor knows.
+  const loaded = notes.load().catch(failed);
+  if (["tutor", "chat"].includes(where().place)) await loaded;
   move(where());
-  sidebar.load().catch((error) => notice(error.message, { danger: true }));
+  sidebar.load().catch(failed);
 }
 
 start();
