@@ -200,4 +200,5 @@ def test_the_tutor_plans_asks_and_remembers(page, api, size, shot):
     assert subject["title"] == "Fractions"
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".tutor-form")).to_be_visible()
     assert api.get("/tutor").json()["subjects"] == []
