@@ -254,6 +254,8 @@ def test_media_are_weighed_as_the_model_takes_them(tmp_path, one):
         assert state["sees"] and state["hears"] and state["reads"]
         image, audio = two.upload("a.txt", shown), two.upload("b", heard)
         assert (image["kind"], audio["kind"]) == ("picture", "sound")
+        served = [two.get(f"/files/{one['id']}/content").headers["content-type"] for one in (image, audio)]
+        assert served == ["image/png", "audio/wav"]
         chat = two.made("/chats")["id"]
         message = two.said(chat, "What is it?", files=[image["id"], audio["id"]])
         reply, _ = two.replied(chat, message["id"], max_tokens=6)

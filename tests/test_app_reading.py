@@ -162,6 +162,16 @@ def test_a_reading_is_stopped(one, model, monkeypatch):
     monkeypatch.undo()
 
 
+def test_what_was_read_is_answered_without_reasoning_unless_it_is_wanted(one):
+    file = one.upload("pumps.txt", text())
+    chat, parent = asked(one, file["id"])
+    for wanted, thinks in ((None, False), (True, True), (False, False)):
+        message, _ = one.replied(chat, parent, max_tokens=2, thinking=wanted)
+        assert message["meta"]["thinking"] is thinks
+    chat, parent = asked(one)
+    assert one.replied(chat, parent, max_tokens=2, thinking=None)[0]["meta"]["thinking"]
+
+
 def test_a_conversation_about_a_file_goes_on(one, model):
     file = one.upload("pumps.txt", text())
     chat, parent = asked(one, file["id"])

@@ -22,6 +22,7 @@ from perilune.app.kept_files import KeptFiles, NewPart
 from perilune.app.reading import Documents
 from perilune.documents.names import clean_name
 from perilune.errors import ContextError, DocumentError, MediaError, MessageError, RequestError
+from perilune.media.kinds import HEAD_BYTES, format_of
 from perilune.media.parts import LACKS, MAX_ITEM_BYTES, SENSE_OF, Medium
 from perilune.server.guard import TooLarge
 from perilune.server.kept import FullError
@@ -154,10 +155,14 @@ class Files:
 
     def content(self, request: Request, body: Body) -> Response:
         found = self.kept.get(owner(request), named(request))
-        # Whatever it is, a browser must not take it for a page of this server.
+        # Whatever it is, a browser must not take it for a page of this server. Only pictures, sounds and clips, which
+        # can be shown, are called what they are.
         headers = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
         path = self.kept.path(found["hash"])
-        return FileResponse(path, media_type="application/octet-stream", headers=headers, filename=found["name"])
+        with path.open("rb") as file:
+            form = format_of(file.read(HEAD_BYTES))
+        media_type = f"{MEDIA[found['kind']]}/{form}" if found["kind"] in MEDIA else "application/octet-stream"
+        return FileResponse(path, media_type=media_type, headers=headers, filename=found["name"])
 
     def text(self, request: Request, body: Body) -> Row:
         """Lines `from` to `to` of a part: the one called `part`, or the first one."""

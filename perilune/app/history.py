@@ -142,7 +142,7 @@ class History:
         self, owner: str, *, project: str | None = None, query: str = "", limit: int = 50, before: float | None = None
     ) -> tuple[list[Row], bool]:
         """Chats with a snippet each, the last used first, and whether there are more."""
-        words = [word.casefold() for word in query.split()[:MOST_WORDS]]
+        words = [word.casefold() for word in query.replace("\0", " ").split()[:MOST_WORDS]]
         where, given = ["owner = ?"], [owner]
         if project is not None:
             where, given = [*where, "project = ?"], [*given, project]
