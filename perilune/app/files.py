@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -98,30 +99,27 @@ class Files:
     def _made(self, who: str, name: str, path: Path, digest: str, size: int) -> Row:
         kind = kind_of_file(path, name)
         file: Row = {"hash": digest, "name": name, "kind": kind, "bytes": size, "tokens": None, "problem": None}
-        parts, left = list[NewPart](), list[Left]()
         if kind in MEDIA:
             file["tokens"], file["problem"] = self._weigh(kind, path)
-        else:
-            texts, left = texts_of(path, name, kind, self.kept.new_path)
-            try:
-                parts = [self._counted(text) for text in texts if text.lines]
-                file["tokens"] = sum(part.tokens for part in parts)
-                return self._told(self.kept.add(who, file, path, parts), left)
-            finally:
-                for text in texts:
-                    text.path.unlink(missing_ok=True)
-        return self._told(self.kept.add(who, file, path, parts), left)
+            return self._told(self.kept.add(who, file, path, ()))
+        texts, left = texts_of(path, name, kind, self.kept.new_path)
+        try:
+            parts = [self._counted(text) for text in texts if text.lines]
+            file["tokens"] = sum(part.tokens for part in parts)
+            return self._told(self.kept.add(who, file, path, parts), left)
+        finally:
+            for text in texts:
+                text.path.unlink(missing_ok=True)
 
     def _counted(self, text: Text) -> NewPart:
         """A text that alone is longer than the context is refused when it is asked about, and counted all the same."""
-        tokens = None
-        if self.documents.reads:
-            try:
-                tokens = self.documents.count(text.name, text.path)
-            except ContextError:
-                tokens = None
+        try:
+            tokens = self.documents.count(text.name, text.path) if self.documents.reads else None
+        except ContextError:
+            tokens = None
         if tokens is None:
-            assert self.model.tokenizer is not None
+            if self.model.tokenizer is None:
+                raise RequestError("this model has no tokenizer, so it reads no texts")
             tokens = len(self.model.tokenizer.encode(inlined({"name": text.name}, text.path)))
         return NewPart(text.name, text.path, text.hash, text.lines, tokens)
 
@@ -139,9 +137,9 @@ class Files:
 
     def one(self, request: Request, body: Body) -> Row:
         found = self.kept.get(owner(request), named(request))
-        return self._told(found, ())
+        return self._told(found)
 
-    def _told(self, file: Row, left: Any) -> Row:
+    def _told(self, file: Row, left: Sequence[Left] = ()) -> Row:
         names = ("id", "name", "bytes", "kind", "tokens", "created")
         told = {name: file[name] for name in names}
         parts = self.kept.parts(file["id"])

@@ -34,7 +34,7 @@ class History:
         self.db = database
 
     def begin(self, owner: str, project: str | None, title: str = "") -> Row:
-        (count,) = self.db.one("select count(*) as n from chats where owner = ?", owner).values()  # pyrefly: ignore
+        count = self.db.count("chats where owner = ?", owner)
         if count >= MOST_CHATS:
             raise FullError(f"{count:,} chats are kept already; delete some first")
         now = time.time()
@@ -95,7 +95,7 @@ class History:
         with self.db.together():
             if parent is not None and not self.db.one("select 1 from messages where id = ? and chat = ?", parent, chat):
                 raise Missing("message", parent)
-            (count,) = self.db.one("select count(*) as n from messages where chat = ?", chat).values()  # pyrefly: ignore
+            count = self.db.count("messages where chat = ?", chat)
             if count >= MOST_MESSAGES:
                 raise FullError(f"this chat has {count:,} messages; begin a new one")
             made = {"id": new_id(), "parent": parent, "role": role, "content": json.dumps(content), "reasoning": ""}
