@@ -64,7 +64,7 @@ def test_search_finds_words_in_any_script_and_marks_them(one):
         "e_t": "a 100% sure_thing",
     }.items():
         assert titles(one, query=query) == [found], query
-    for query in ('"', "garden OR nothing", "-", "*", "NEAR(", "x" * 1000, "said:garden"):
+    for query in ('"', "garden OR nothing", "-", "*", "NEAR(", "gar\0rose", "x" * 1000, "said:garden"):
         assert titles(one, query=query) == [], query
     (chat,) = one.get("/chats", params={"query": "garden"}).json()["chats"]
     assert chat["snippet"] == [["The Älteste wrote of ", False], ["Garden", True], ["s", False]]

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from app_page import Browser, paged, refused
 from served import tiny_model
+from tiny_models import memory_config
 from tiny_senses import picture, sensing_model, sound
 
 from perilune.app import extract_worker, files, kept_files
@@ -241,19 +242,22 @@ def test_without_the_extra_one_error_says_what_to_install(one, monkeypatch, tmp_
     refused(answer, 400, "pip install 'perilune[documents]'")
 
 
-def test_media_are_weighed_as_the_model_takes_them(tmp_path, one):
+def test_media_are_weighed_as_the_model_takes_them(tmp_path, one, monkeypatch):
+    monkeypatch.setenv("PERILUNE_STORE", str(tmp_path / "store"))
     shown, heard = picture(1), sound(440)
     unseen = one.upload("a.png", shown)
     assert (unseen["kind"], unseen["tokens"]) == ("picture", None) and "no eyes" in unseen["problem"]
     chat = one.made("/chats")["id"]
     message = one.said(chat, files=[unseen["id"]])
     refused(one.post(f"/chats/{chat}/replies", json={"parent": message["id"]}), 400, "a.png: this model has no eyes")
-    model = sensing_model(tmp_path / "model")
+    model = sensing_model(tmp_path / "model", memory_config(segment=128))
     with paged(model, tmp_path / "state") as at, Browser(at) as two:
         state = two.get("/state").json()["model"]
         assert state["sees"] and state["hears"] and state["reads"]
         image, audio = two.upload("a.txt", shown), two.upload("b", heard)
         assert (image["kind"], audio["kind"]) == ("picture", "sound")
+        served = [two.get(f"/files/{one['id']}/content").headers["content-type"] for one in (image, audio)]
+        assert served == ["image/png", "audio/wav"]
         chat = two.made("/chats")["id"]
         message = two.said(chat, "What is it?", files=[image["id"], audio["id"]])
         reply, _ = two.replied(chat, message["id"], max_tokens=6)
@@ -263,6 +267,10 @@ def test_media_are_weighed_as_the_model_takes_them(tmp_path, one):
         assert "".join(part["text"] for part in reply["content"]) == wanted.content
         assert wanted.media_tokens == (image["tokens"], audio["tokens"])
         refused(two.post("/files", params={"name": "x"}, content=b"\x89PNG\r\n\x1a\nbroken"), 400)
+        text = two.upload("pumps.txt", b"pump 7 is red\n" * 30)
+        message = two.said(chat, "Which one?", reply["id"], files=[text["id"]])
+        reply, _ = two.replied(chat, message["id"], max_tokens=6)
+        assert reply["state"] == "done" and reply["meta"]["meter"]["prompt_tokens"] > text["tokens"] + image["tokens"]
 
 
 def test_uploads_are_bounded_while_they_come(one, folder, monkeypatch):

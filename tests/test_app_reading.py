@@ -162,6 +162,16 @@ def test_a_reading_is_stopped(one, model, monkeypatch):
     monkeypatch.undo()
 
 
+def test_what_was_read_is_answered_without_reasoning_unless_it_is_wanted(one):
+    file = one.upload("pumps.txt", text())
+    chat, parent = asked(one, file["id"])
+    for wanted, thinks in ((None, False), (True, True), (False, False)):
+        message, _ = one.replied(chat, parent, max_tokens=2, thinking=wanted)
+        assert message["meta"]["thinking"] is thinks
+    chat, parent = asked(one)
+    assert one.replied(chat, parent, max_tokens=2, thinking=None)[0]["meta"]["thinking"]
+
+
 def test_a_conversation_about_a_file_goes_on(one, model):
     file = one.upload("pumps.txt", text())
     chat, parent = asked(one, file["id"])
@@ -191,3 +201,18 @@ def test_readings_in_memory_are_few(one, monkeypatch):
         file = one.upload(f"{number}.txt", f"text {number}\n".encode() * 20)
         chat, parent = asked(one, file["id"])
         assert one.replied(chat, parent, max_tokens=1)[0]["state"] == "done"
+
+
+def test_what_one_has_read_for_changes_nothing_of_anothers_reply(one, model):
+    wanted = model.chat([{"role": "user", "content": "hello"}], max_tokens=60, temperature=0, thinking=False)
+    plain = one.made("/chats")["id"]
+    said_plain = one.said(plain, "hello")["id"]
+    for number in range(3):
+        file = one.upload(f"{number}.txt", f"{number} {number * 7}\n".encode() + text(60))
+        chat, parent = asked(one, file["id"])
+        reading = one.made(f"/chats/{chat}/replies", parent=parent, temperature=0, max_tokens=4, routing=True)
+        message, told = one.replied(plain, said_plain, max_tokens=60, routing=True)
+        assert said(message) == wanted.content
+        layers = [[layer for layer, _, _ in event["experts"]] for event in told if event["type"] == "token"]
+        assert layers and all(one == layers[0] and one for one in layers)
+        assert one.events(reading["id"])[-1][1]["message"]["state"] == "done"

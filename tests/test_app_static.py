@@ -65,7 +65,10 @@ def test_frames_run_scripts_without_an_origin_and_reach_only_files(client):
     answer = client.get("/app/frames/python.html")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("sandbox allow-scripts;") and "allow-same-origin" not in policy
-    assert f"connect-src {client.base_url}/app/;" in policy.replace("//app", "/app")
+    base = str(client.base_url).rstrip("/")
+    assert f"connect-src {base}/app/vendor/ {base}/app/frames/;" in policy
+    forged = client.get("/app/frames/python.html", headers={"host": "a.example; script-src *"})
+    assert "a.example" not in forged.headers.get("content-security-policy", "")
     loaded = client.get("/app/vendor/marked-1.0.0/marked.js", headers={"origin": "null"})
     assert loaded.status_code == 200 and loaded.headers["access-control-allow-origin"] == "*"
     refused = client.get("/app/api/state", headers={"origin": "null"})

@@ -46,12 +46,16 @@ def route(method: str, path: str, act: Act, *, status: int = 200, most: int = MO
         if refused is not None:
             return refused
         body: Body = {}
-        if method in ("POST", "PATCH") and request.headers.get("content-length") != "0":
+        if method in ("POST", "PATCH") and _has_body(request):
             body = await read_json(request, most)
         told = await answered(lambda: act(request, body))
         return told if isinstance(told, Response) else JSONResponse(told, status)
 
     return Route(API + path, answer, methods=[method])
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
 
 
 async def answered(act: Callable[[], Any]) -> Any:

@@ -98,6 +98,11 @@ class Database:
             row = self._db.execute(query, given).fetchone()
         return dict(row) if row else None
 
+    def count(self, condition: str, *given: Any) -> int:
+        """Rows of "TABLE where …"."""
+        with self._lock:
+            return self._db.execute(f"select count(*) from {condition}", given).fetchone()[0]
+
     def run(self, query: str, *given: Any) -> int:
         """How many rows it changed."""
         with self._lock:

@@ -128,7 +128,7 @@ def _from_worker(
             total += size
             if total > MAX_TOTAL_BYTES or len(made) >= MAX_FILES:
                 raise DocumentError(f"{name} holds more than {MAX_TOTAL_BYTES:,} bytes of text, or {MAX_FILES:,} files")
-            part = _bytes(told, size, name)
+            part = _bytes(told, size)
             made.append(_written(decode(iter([part]), shown, "utf-8"), shown, new_path()))
 
 
@@ -194,7 +194,7 @@ def _record(told: IO[bytes], name: str) -> dict[str, Any]:
     return record
 
 
-def _bytes(told: IO[bytes], size: int, name: str) -> bytes:
+def _bytes(told: IO[bytes], size: int) -> bytes:
     part = told.read(size)
     if len(part) != size:
         raise EOFError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from perilune.app.kept_files import KeptFiles, NewPart
 from perilune.app.reading import Documents
 from perilune.documents.names import clean_name
 from perilune.errors import ContextError, DocumentError, MediaError, MessageError, RequestError
+from perilune.media.kinds import HEAD_BYTES, format_of
 from perilune.media.parts import LACKS, MAX_ITEM_BYTES, SENSE_OF, Medium
 from perilune.server.guard import TooLarge
 from perilune.server.kept import FullError
@@ -97,30 +99,27 @@ class Files:
     def _made(self, who: str, name: str, path: Path, digest: str, size: int) -> Row:
         kind = kind_of_file(path, name)
         file: Row = {"hash": digest, "name": name, "kind": kind, "bytes": size, "tokens": None, "problem": None}
-        parts, left = list[NewPart](), list[Left]()
         if kind in MEDIA:
             file["tokens"], file["problem"] = self._weigh(kind, path)
-        else:
-            texts, left = texts_of(path, name, kind, self.kept.new_path)
-            try:
-                parts = [self._counted(text) for text in texts if text.lines]
-                file["tokens"] = sum(part.tokens for part in parts)
-                return self._told(self.kept.add(who, file, path, parts), left)
-            finally:
-                for text in texts:
-                    text.path.unlink(missing_ok=True)
-        return self._told(self.kept.add(who, file, path, parts), left)
+            return self._told(self.kept.add(who, file, path, ()))
+        texts, left = texts_of(path, name, kind, self.kept.new_path)
+        try:
+            parts = [self._counted(text) for text in texts if text.lines]
+            file["tokens"] = sum(part.tokens for part in parts)
+            return self._told(self.kept.add(who, file, path, parts), left)
+        finally:
+            for text in texts:
+                text.path.unlink(missing_ok=True)
 
     def _counted(self, text: Text) -> NewPart:
         """A text that alone is longer than the context is refused when it is asked about, and counted all the same."""
-        tokens = None
-        if self.documents.reads:
-            try:
-                tokens = self.documents.count(text.name, text.path)
-            except ContextError:
-                tokens = None
+        try:
+            tokens = self.documents.count(text.name, text.path) if self.documents.reads else None
+        except ContextError:
+            tokens = None
         if tokens is None:
-            assert self.model.tokenizer is not None
+            if self.model.tokenizer is None:
+                raise RequestError("this model has no tokenizer, so it reads no texts")
             tokens = len(self.model.tokenizer.encode(inlined({"name": text.name}, text.path)))
         return NewPart(text.name, text.path, text.hash, text.lines, tokens)
 
@@ -138,9 +137,9 @@ class Files:
 
     def one(self, request: Request, body: Body) -> Row:
         found = self.kept.get(owner(request), named(request))
-        return self._told(found, ())
+        return self._told(found)
 
-    def _told(self, file: Row, left: Any) -> Row:
+    def _told(self, file: Row, left: Sequence[Left] = ()) -> Row:
         names = ("id", "name", "bytes", "kind", "tokens", "created")
         told = {name: file[name] for name in names}
         parts = self.kept.parts(file["id"])
@@ -154,10 +153,14 @@ class Files:
 
     def content(self, request: Request, body: Body) -> Response:
         found = self.kept.get(owner(request), named(request))
-        # Whatever it is, a browser must not take it for a page of this server.
+        # Whatever it is, a browser must not take it for a page of this server. Only pictures, sounds and clips, which
+        # can be shown, are called what they are.
         headers = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
         path = self.kept.path(found["hash"])
-        return FileResponse(path, media_type="application/octet-stream", headers=headers, filename=found["name"])
+        with path.open("rb") as file:
+            form = format_of(file.read(HEAD_BYTES))
+        media_type = f"{MEDIA[found['kind']]}/{form}" if found["kind"] in MEDIA else "application/octet-stream"
+        return FileResponse(path, media_type=media_type, headers=headers, filename=found["name"])
 
     def text(self, request: Request, body: Body) -> Row:
         """Lines `from` to `to` of a part: the one called `part`, or the first one."""

@@ -34,7 +34,7 @@ class History:
         self.db = database
 
     def begin(self, owner: str, project: str | None, title: str = "") -> Row:
-        (count,) = self.db.one("select count(*) as n from chats where owner = ?", owner).values()  # pyrefly: ignore
+        count = self.db.count("chats where owner = ?", owner)
         if count >= MOST_CHATS:
             raise FullError(f"{count:,} chats are kept already; delete some first")
         now = time.time()
@@ -95,7 +95,7 @@ class History:
         with self.db.together():
             if parent is not None and not self.db.one("select 1 from messages where id = ? and chat = ?", parent, chat):
                 raise Missing("message", parent)
-            (count,) = self.db.one("select count(*) as n from messages where chat = ?", chat).values()  # pyrefly: ignore
+            count = self.db.count("messages where chat = ?", chat)
             if count >= MOST_MESSAGES:
                 raise FullError(f"this chat has {count:,} messages; begin a new one")
             made = {"id": new_id(), "parent": parent, "role": role, "content": json.dumps(content), "reasoning": ""}
@@ -142,7 +142,7 @@ class History:
         self, owner: str, *, project: str | None = None, query: str = "", limit: int = 50, before: float | None = None
     ) -> tuple[list[Row], bool]:
         """Chats with a snippet each, the last used first, and whether there are more."""
-        words = [word.casefold() for word in query.split()[:MOST_WORDS]]
+        words = [word.casefold() for word in query.replace("\0", " ").split()[:MOST_WORDS]]
         where, given = ["owner = ?"], [owner]
         if project is not None:
             where, given = [*where, "project = ?"], [*given, project]

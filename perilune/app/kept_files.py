@@ -64,7 +64,7 @@ class KeptFiles:
     def add(self, owner: str, file: Row, path: Path, parts: Sequence[NewPart]) -> Row:
         """Takes the bytes at `path` and the texts of the parts over; `file` has hash, name, kind, bytes, tokens and
         problem."""
-        (count,) = self.db.one("select count(*) as n from files where owner = ?", owner).values()  # pyrefly: ignore
+        count = self.db.count("files where owner = ?", owner)
         if count >= MOST_FILES:
             raise FullError(f"{count:,} files are kept already; delete some first")
         with self._lock:
@@ -89,9 +89,6 @@ class KeptFiles:
 
     def parts(self, name: str) -> list[Row]:
         return self.db.all("select name, hash, bytes, lines, tokens from parts where file = ? order by place", name)
-
-    def all(self, owner: str) -> list[Row]:
-        return self.db.all("select * from files where owner = ? order by created", owner)
 
     def use(self, names: Iterable[str], *, chat: str | None = None, project: str | None = None) -> None:
         for name in dict.fromkeys(names):
@@ -153,4 +150,6 @@ class KeptFiles:
         if target.exists():
             source.unlink(missing_ok=True)
         elif source.exists():  # two parts may hold the same text: the first one has been taken
+            with source.open("rb") as file:
+                os.fsync(file.fileno())  # bytes are on the disk before anything speaks of them
             source.replace(target)

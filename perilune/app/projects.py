@@ -55,7 +55,7 @@ class Projects:
         return [self.get(who, row["id"]) for row in rows]
 
     def add(self, who: str, name: str, instructions: str, files: list[str]) -> Row:
-        (count,) = self.db.one("select count(*) as n from projects where owner = ?", who).values()  # pyrefly: ignore
+        count = self.db.count("projects where owner = ?", who)
         if count >= MOST_PROJECTS:
             raise FullError(f"{count:,} projects are kept already; delete some first")
         now = time.time()

@@ -155,19 +155,16 @@ class Replies:
         if alternatives is not None and (type(alternatives) is not int or not 0 <= alternatives <= MOST_ALTERNATIVES):
             told = show_value(alternatives, 40)
             raise RequestError(f"alternatives must be a number from 0 to {MOST_ALTERNATIVES}, got {told}")
-        wanted = Asked(
-            thinking=fields.flag(body, "thinking", True),
-            alternatives=alternatives,
-            routing=fields.flag(body, "routing", False),
-            sampling=sampling,
-        )
+        routing, thinking = fields.flag(body, "routing", False), fields.flag(body, "thinking", True)
         system, before = fields.text(body, "system", LONGEST_SYSTEM) or "", list[str]()
         if chat["project"]:
             project = self.projects.get(owner(request), chat["project"])
             system = "\n\n".join(one for one in (project["instructions"], system) if one)
             before = project["files"]
         talk = conversation(owner(request), branch, system, before, self.files, self.documents)
-        return chat["id"], talk, wanted
+        if body.get("thinking") is None and talk.documents:
+            thinking = False  # as perilune ask: what was read is copied from, not reasoned about
+        return chat["id"], talk, Asked(thinking, alternatives, routing, sampling)
 
     def _after(self, request: Request) -> int:
         """The number of the last event that a listener has."""

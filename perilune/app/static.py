@@ -1,7 +1,7 @@
 """The files of the page as they lie in its folder, and what each of them may do in a browser.
 
 The page itself runs its own scripts and asks this server only. Files below frames/ run what a model wrote: they have
-no origin, so they reach neither the API nor the page, and load the page's files alone.
+no origin, so they reach neither the API nor the page, and load libraries and files beside them alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 FOLDER = Path(__file__).parent / "page"
 INDEX = "index.html"
 FRAMES, VENDOR = "frames/", "vendor/"
+HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")  # what may stand in a policy
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -42,7 +44,7 @@ PAGE_POLICY = (
     "img-src 'self' blob: data:; media-src 'self' blob:; worker-src 'self'; frame-src 'self'; "
     "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# `files` are the page's own files, by their full address: a frame without an origin has no 'self'.
+# `files` are libraries and the frames' own files, by their full address: a frame without an origin has no 'self'.
 FRAME_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob: {files}; "
     "style-src 'unsafe-inline'; img-src blob: data:; media-src blob: data:; font-src data:; connect-src {files}; "
@@ -88,7 +90,9 @@ class Static:
     def _headers(self, request: Request, name: str) -> dict[str, str]:
         policy = PAGE_POLICY
         if name.startswith(FRAMES):
-            policy = FRAME_POLICY.format(files=f"{request.url.scheme}://{request.headers.get('host', '')}/app/")
+            host = request.headers.get("host", "")
+            base = f"{request.url.scheme}://{host}/app/" if HOST.fullmatch(host) else "/none/"
+            policy = FRAME_POLICY.format(files=f"{base}{VENDOR} {base}{FRAMES}")
         # The name of a library's folder holds its version, so what lies there never changes.
         lasting = "public, max-age=31536000, immutable" if name.startswith(VENDOR) else "no-cache"
         told = {"content-security-policy": policy, "cache-control": lasting, "access-control-allow-origin": "*"}

@@ -184,8 +184,8 @@ class Writing(Closing):
                 self.said.meta["tokens_not_told"] = self.said.meta.get("tokens_not_told", 0) + 1
 
     def _prefill(self, done: int, total: int) -> None:
-        read = self._opened.reading.length if self._opened else 0
-        self._progress(read + done, 0, read + total)
+        read, known = (self._opened.reading.length, self._opened.known) if self._opened else (0, 0)
+        self._progress(read + done, known, read + total)
 
     def _progress(self, done: int, known: int, total: int, force: bool = False) -> None:
         """What has been read; the rate is that of what was not known already."""

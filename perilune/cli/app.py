@@ -51,12 +51,12 @@ app = typer.Typer(
     add_completion=False,
     help="Run, own and understand a Kimi-K2.6-class model on your own machine.",
 )
+app.command("app")(page)
 app.command()(ask)
 app.command()(batch)
 app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
 app.command()(listen)
-app.command("app")(page)
 app.command()(plan)
 app.command()(serve)
 app.command()(show)

@@ -158,8 +158,9 @@ export class ChatView {
 
   /** Asks for a reply to a message of the user's. */
   async reply(parent) {
-    const asked = { parent, thinking: this.#thinks() };
-    for (const name of ["temperature", "top_p", "max_tokens"]) if (setting(name) !== null) asked[name] = setting(name);
+    const asked = { parent };
+    for (const name of ["thinking", "temperature", "top_p", "max_tokens"])
+      if (setting(name) !== null) asked[name] = setting(name);
     const system = [setting("system"), this.coach.system(this.chat.id)].filter(Boolean).join("\n\n");
     if (system) asked.system = system;
     if (setting("mind")) Object.assign(asked, { alternatives: ALTERNATIVES, routing: true });
@@ -209,7 +210,7 @@ export class ChatView {
 
   // The chat itself.
 
-  /** What the user chose, or else: a model that finds places in what it has read answers about files at once. */
+  /** What the user chose, or else what the server does: it answers from what was read without reasoning. */
   #thinks() {
     if (setting("thinking") !== null || !this.state.model.reads) return setting("thinking") ?? true;
     const files = this.tree.path().some((message) => message.content.some((part) => part.type === "file"));
