@@ -78,9 +78,8 @@ def test_frames_without_end_are_cut_off(monkeypatch):
     with pytest.raises(MediaError, match="at most 10"):
         read(SIZES, frames)
     monkeypatch.setattr(pipe, "MAX_FRAMES", 100)
-    monkeypatch.setattr(pipe, "MAX_CLIP_BYTES", 12 * 24)
     with pytest.raises(MediaError, match="more than 288 bytes"):
-        read(SIZES, frames)
+        pipe.read_records(io.BytesIO(SIZES + frames), 12 * 24)
 
 
 def test_keys_in_the_environment_stay_here(monkeypatch):

@@ -94,6 +94,7 @@ def chat(
     gpu_ram: opt.GpuRamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    text_only: opt.TextOnlyOption = False,
     mirror: opt.MirrorOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     trace: Annotated[
@@ -118,7 +119,7 @@ def chat(
     if json and interactive:
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only)
     opt.tell_speed(opened, backbone)
     media = attach.in_order(ctx, {"image": image, "audio": audio, "video": video})
     session = Session(opened, {"thinking": thinking, **sampling}, system, declared, attached=media)

@@ -19,7 +19,7 @@ from perilune.errors import MediaError
 from perilune.media.patches import Patches, cut, token_grid
 from perilune.media.settings import PUBLISHED, MediaConfig
 from perilune.media.source import Source, open_source
-from perilune.media.video_pipe import decode_apart
+from perilune.media.video_pipe import MAX_CLIP_BYTES, decode_apart
 
 MAX_BYTES = 1 << 30
 DECODE_SECONDS = 300.0
@@ -50,13 +50,20 @@ class Clip:
             yield cut(self.frames[start : start + self.config.temporal_merge_kernel_size], self.config)
 
 
-def load_clip(source: Source, config: MediaConfig = PUBLISHED, seconds: float = DECODE_SECONDS) -> Clip:
-    """The sampled frames of a clip (bytes or a path), decoded in a process of its own within `seconds`.
+def load_clip(
+    source: Source,
+    config: MediaConfig = PUBLISHED,
+    seconds: float = DECODE_SECONDS,
+    max_bytes: int = MAX_CLIP_BYTES,
+) -> Clip:
+    """The sampled frames of a clip (bytes or a path), `max_bytes` of them, decoded in a process of its own within
+    `seconds`.
 
     A MediaError says what is wrong: no clip, no pictures in it, a damaged file, or a size beyond a limit.
     """
     with open_source(source, MAX_BYTES, "the clip") as file, _on_disk(file) as readable:
-        decoded = decode_apart(readable, {"config": asdict(config)}, seconds)
+        job = {"config": asdict(config), "max_bytes": min(max_bytes, MAX_CLIP_BYTES)}
+        decoded = decode_apart(readable, job, seconds)
     return Clip(tuple(decoded.frames), tuple(index / decoded.fps for index in decoded.indices), config)
 
 

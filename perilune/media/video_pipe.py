@@ -63,7 +63,7 @@ def decode_apart(file: IO[bytes], job: dict[str, Any], seconds: float) -> Decode
     clock.start()
     try:
         assert process.stdout is not None
-        return read_records(process.stdout)
+        return read_records(process.stdout, job["max_bytes"])
     except EOFError:
         if late.is_set() or process.wait() == _OUT_OF_TIME:
             raise MediaError(f"the clip took more than {seconds:g} s to decode; a shorter one is needed") from None
@@ -98,8 +98,9 @@ def frame(index: int, pixels_HWC: np.ndarray) -> bytes:
     return record(FRAME, _INDEX.pack(index) + pixels_HWC.tobytes())
 
 
-def read_records(stream: IO[bytes]) -> Decoded:
-    """What the decoder found. EOFError where it stopped before its last record, MediaError for what it reports."""
+def read_records(stream: IO[bytes], max_bytes: int = MAX_CLIP_BYTES) -> Decoded:
+    """What the decoder found. EOFError where it stopped before its last record, MediaError for what it reports, and for
+    frames of more than `max_bytes`."""
     width, height, fps = _read_sizes(stream)
     decoded = Decoded(fps, [], [])
     for kind, content in _records(stream, _INDEX.size + width * height * 3):
@@ -111,7 +112,7 @@ def read_records(stream: IO[bytes]) -> Decoded:
             index = _INDEX.unpack_from(content)[0]
             if decoded.indices and index <= decoded.indices[-1]:
                 raise _confused()
-            check_room(len(decoded.frames) + 1, width, height)
+            check_room(len(decoded.frames) + 1, width, height, max_bytes)
             decoded.indices.append(index)
             decoded.frames.append(np.frombuffer(content, np.uint8, offset=_INDEX.size).reshape(height, width, 3))
         else:
@@ -119,13 +120,13 @@ def read_records(stream: IO[bytes]) -> Decoded:
     raise EOFError
 
 
-def check_room(frames: int, width: int, height: int) -> None:
+def check_room(frames: int, width: int, height: int, max_bytes: int) -> None:
     """Refuses more frames than are held at once."""
     if frames > MAX_FRAMES:
         raise MediaError(f"the clip has {frames:,} frames to look at; at most {MAX_FRAMES:,} are: a shorter one fits")
-    if frames * width * height * 3 > MAX_CLIP_BYTES:
+    if frames * width * height * 3 > max_bytes:
         raise MediaError(
-            f"the clip has {frames:,} frames of {width} × {height} pixels to look at, more than {MAX_CLIP_BYTES:,} "
+            f"the clip has {frames:,} frames of {width} × {height} pixels to look at, more than {max_bytes:,} "
             "bytes; a shorter or smaller one fits, or fewer frames a second"
         )
 

@@ -42,7 +42,8 @@ def main() -> None:
     os.dup2(2, 1)
     _limit(job["limits"])
     try:
-        for record in _decode(sys.stdin.buffer, MediaConfig(**job["config"]), job["limits"]["threads"]):
+        config, limits = MediaConfig(**job["config"]), job["limits"]
+        for record in _decode(sys.stdin.buffer, config, job["max_bytes"], limits["threads"]):
             out.write(record)
     except MediaError as error:
         out.write(video_pipe.record(video_pipe.ERROR, str(error).encode()[: video_pipe.MAX_ERROR_BYTES]))
@@ -66,7 +67,7 @@ def _limit(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (most, most + 1 if kind == resource.RLIMIT_CPU and most < hard else most))
 
 
-def _decode(file: BinaryIO, config: MediaConfig, threads: int) -> Iterator[bytes]:
+def _decode(file: BinaryIO, config: MediaConfig, max_bytes: int, threads: int) -> Iterator[bytes]:
     count, fps = _count(file, threads)
     found, size = 0, None
     for attempt in range(2):
@@ -80,7 +81,7 @@ def _decode(file: BinaryIO, config: MediaConfig, threads: int) -> Iterator[bytes
                 upright = _upright(picture)
                 if size is None:
                     size = fit(*upright.size, config.in_patch_limit_each_frame, config)
-                    video_pipe.check_room(len(wanted), *size)
+                    video_pipe.check_room(len(wanted), *size, max_bytes)
                     yield video_pipe.sizes(*size, fps)
                 # Later frames of another size are brought to the size of the first, as players do.
                 yield video_pipe.frame(found, resize(upright, size))
