@@ -107,7 +107,7 @@ def test_the_command_measures_and_predicts(tmp_path, monkeypatch):
     assert told["needs"]["senses"]["total"] > told["needs"]["senses"]["weights"]["vision"] > 9e8
     shown = CliRunner().invoke(app, options)
     assert shown.exit_code == 0 and "buy next" in shown.output and "512 GB server" in shown.output
-    assert "to see: 3.1 GB of memory (0.9 GB weights)" in shown.output
+    assert "to see: 3.3 GB of memory (0.9 GB weights)" in shown.output
     assert "to see" not in CliRunner().invoke(app, [*options, "--text-only"]).output
     assert CliRunner().invoke(app, ["plan", "--ram", "much"]).exit_code == 2
 

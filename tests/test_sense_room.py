@@ -67,7 +67,7 @@ def test_the_published_tower_has_its_published_size(tmp_path):
     weights = stored_weights(open_checkpoint(tmp_path), ModelConfig.load(tmp_path))
     assert weights == {"vision": pytest.approx(2 * 471.2e6, rel=1e-3)}
     room = sense_room(preset("k2.6"), PUBLISHED, 8192, weights)
-    assert room.verb == "see" and room.total == weights["vision"] + room.item + room.rows
+    assert room.verb == "see" and room.total == weights["vision"] + room.item + room.rows + (256 << 20)
     # Four frames of an odd shape are more patches than any picture: 1,350 tokens of 4 x 2 x 2.
     assert most_patches(PUBLISHED) == 21_600
     assert room.item == 4 * 21_600 * (3 * 14**2 + 6 * 1152 + 2 * 4304)

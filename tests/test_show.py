@@ -65,7 +65,7 @@ def test_published_figures_of_k26(tmp_path):
     active["routed experts"] = active["routed experts"] * 8 // 384
     assert summary.active_parameters == sum(active.values())
     room = needs_of(ModelConfig.preset("k2.6")).senses
-    assert summary.sense_bytes == room.total and ("senses", "3.07 GB of memory, towers included") in facts(summary)
+    assert summary.sense_bytes == room.total and ("senses", "3.34 GB of memory, towers included") in facts(summary)
 
 
 def test_json_and_table_say_the_same(tiny):

@@ -16,6 +16,7 @@ from perilune.config import ModelConfig
 from perilune.config_audio import SAMPLE_RATE, AudioConfig
 from perilune.config_vision import VisionConfig
 from perilune.media.audio import MAX_SECONDS
+from perilune.media.decoders import MAX_DECODERS, USUAL_BYTES
 from perilune.media.patches import most_tokens
 from perilune.media.settings import MediaConfig
 from perilune.weights.audio_names import AUDIO_PREFIXES
@@ -35,16 +36,18 @@ SOUND_COPIES = 5  # of samples: as they came, filled up, and as mel frames in tu
 
 @dataclass(frozen=True)
 class SenseRoom:
-    """Bytes. `weights` by the name of a sense, `item` for the largest one on its way, `rows` for what became of it and
-    others. All nothing for a model of text."""
+    """Bytes. `weights` by the name of a sense, `item` for the largest one on its way through a tower, `rows` for what
+    became of it and others, `decoders` for their processes as they usually are: one that takes more is the first that
+    the system ends where memory runs out. All nothing for a model of text."""
 
     weights: Mapping[str, int] = field(default_factory=dict)
     item: int = 0
     rows: int = 0
+    decoders: int = 0
 
     @property
     def total(self) -> int:
-        return sum(self.weights.values()) + self.item + self.rows
+        return sum(self.weights.values()) + self.item + self.rows + self.decoders
 
     @property
     def verb(self) -> str:
@@ -62,7 +65,8 @@ def sense_room(config: ModelConfig, limits: MediaConfig, tokens: int, weights: M
     if "hearing" in weights and config.audio is not None:
         items.append(sound_bytes(config.audio, tokens))
     # A prompt's rows: as they came from the tower, and joined.
-    return SenseRoom(weights, max(items), KEPT_BYTES + 2 * tokens * config.hidden_size * FLOAT)
+    rows = KEPT_BYTES + 2 * tokens * config.hidden_size * FLOAT
+    return SenseRoom(weights, max(items), rows, MAX_DECODERS * USUAL_BYTES)
 
 
 def picture_bytes(vision: VisionConfig, limits: MediaConfig) -> int:

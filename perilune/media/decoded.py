@@ -18,8 +18,7 @@ from perilune.media.image import load_image, patches_of
 from perilune.media.patches import Patches, fit, resize
 from perilune.media.settings import MediaConfig
 from perilune.media.source import Source
-from perilune.media.video import Clip, load_clip, sample_indices
-from perilune.media.video_pipe import MAX_CLIP_BYTES
+from perilune.media.video import MAX_CLIP_BYTES, Clip, load_clip, sample_indices
 
 _WANTED = {
     "image": "uint8 [H, W, 3]",
