@@ -167,7 +167,7 @@ def generate(
         stop=stop,
     )
     given = _parse_ids(ids) if ids is not None else _question(prompt)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only=True)
     opt.tell_speed(opened, backbone)
     if json:
         done = opened.generate(given, **sampling)

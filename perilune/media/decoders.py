@@ -46,8 +46,9 @@ class Decoder:
     """One process, and the line to it."""
 
     def __init__(self) -> None:
-        self.line, theirs = socket.socketpair()
-        with theirs:
+        """Raises OSError where no process can be started."""
+        with ExitStack() as stack:
+            self.line, theirs = map(stack.enter_context, socket.socketpair())
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", _WORKER, str(MAX_PROCESS_BYTES)],
                 stdin=theirs.fileno(),
@@ -55,6 +56,8 @@ class Decoder:
                 stderr=subprocess.DEVNULL,
                 env=decoder_environment(),
             )
+            theirs.close()
+            stack.pop_all()
 
     @property
     def runs(self) -> bool:
@@ -136,13 +139,13 @@ class Decoders:
                 raise MediaError("a decoder ended as soon as it was started; try again")
 
     def _answer(self, decoder: Decoder, what: str, kind: str, seconds: float, read: Read[T]) -> T:
-        sound, once = False, kind in _USED_ONCE
+        healthy, once = False, kind in _USED_ONCE
         try:
             answer = read(_Answer(decoder.line, monotonic() + seconds))
-            sound = True
+            healthy = True
             return answer
         except Refused:
-            sound = True
+            healthy = True
             raise
         except TimeoutError:
             raise _too_long(what, seconds) from None
@@ -154,7 +157,7 @@ class Decoders:
                 f"{MAX_PROCESS_BYTES:,} bytes to decode"
             ) from None
         finally:
-            if sound and not once:
+            if healthy and not once:
                 with self._lock:
                     self.idle.append(decoder)
             else:
@@ -203,8 +206,14 @@ def _spool(size: int) -> BinaryIO:
     return tempfile.TemporaryFile()
 
 
+def _begin_anew() -> None:
+    """In a child that was forked: it must not talk over its parent's lines, nor hold them open."""
+    for decoder in decoders().idle:
+        decoder.line.close()
+    _ours.append(Decoders(MAX_DECODERS))
+
+
 _ours = [Decoders(MAX_DECODERS)]
 atexit.register(lambda: decoders().close())
-# A child that was forked must not talk over its parent's lines.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _ours.append(Decoders(MAX_DECODERS)))
+    os.register_at_fork(after_in_child=_begin_anew)
