@@ -95,9 +95,9 @@ def test_a_decoder_is_used_again_but_not_after_a_clip(pool, monkeypatch):
     with pytest.raises(MediaError, match="damaged"):
         load_image(png(40, 30)[:300])
     load_audio(encoded("m4a", tone(16000), 16000))
-    assert pool.idle == [first] and first.runs
+    assert pool.idle == [first] and first.waits
     load_clip(clip_of([shade(1)]))
-    assert not pool.idle and not first.runs
+    assert not pool.idle and first.process.poll() is not None
 
 
 def test_a_decoder_that_is_killed_at_work_is_one_error_and_is_replaced(pool):
@@ -126,7 +126,7 @@ def test_a_file_that_needs_too_much_memory_ends_its_decoder_alone(pool, monkeypa
     monkeypatch.setattr(decoders, "MAX_PROCESS_BYTES", 400 << 20)
     with pytest.raises(MediaError, match="needs more than 419,430,400 bytes"):
         decode(pool, data)
-    assert not first.runs and not pool.idle
+    assert first.process.poll() is not None and not pool.idle
     monkeypatch.undo()
     assert decode(pool, data).frames
 
@@ -150,6 +150,13 @@ def test_an_answer_that_makes_no_sense_ends_the_decoder(pool):
     with pytest.raises(MediaError, match="makes no sense"):
         decode(pool, png(40, 30), read=confused)
     assert not pool.idle
+
+
+def test_what_a_decoder_says_unasked_is_nobodys_answer(pool):
+    decode(pool, png(40, 30), read=lambda answer: answer.read(1))
+    (first,) = pool.idle
+    assert decode(pool, png(50, 20)).frames[0].shape == (20, 50, 3)
+    assert pool.idle != [first] and first.process.returncode is not None
 
 
 def test_many_at_once_share_the_decoders_and_get_their_own_answers(pool):

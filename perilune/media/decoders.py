@@ -12,6 +12,7 @@ import atexit
 import io
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -60,8 +61,11 @@ class Decoder:
             stack.pop_all()
 
     @property
-    def runs(self) -> bool:
-        return self.process.poll() is None
+    def waits(self) -> bool:
+        """Whether it is there and says nothing unasked, which would pass for the next answer."""
+        unasked = select.poll()
+        unasked.register(self.line, select.POLLIN)
+        return self.process.poll() is None and not unasked.poll(0)
 
     def ended(self) -> int | None:
         """How it ended, where its line has; None for one that goes on all the same."""
@@ -128,7 +132,7 @@ class Decoders:
             except OSError as error:
                 raise MediaError(f"no decoder can be started: {error.strerror}; try again") from None
             try:
-                if decoder.runs:
+                if decoder.waits:
                     decoder.line.settimeout(ENDING_SECONDS)
                     socket.send_fds(decoder.line, [job], [descriptor])
                     return decoder
