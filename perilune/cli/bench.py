@@ -57,7 +57,8 @@ def stream(
     """Reading and writing with experts from disk, against what the disk allows."""
     from perilune.bench.stream import bench_stream
 
-    opened = opt.open_model(model, ram, threads, int4, backbone=backbone, mirrors=mirror, gpu=gpu, gpu_ram=gpu_ram)
+    told = {"backbone": backbone, "mirrors": mirror, "gpu": gpu, "gpu_ram": gpu_ram, "text_only": True}
+    opened = opt.open_model(model, ram, threads, int4, **told)
     _print(bench_stream(opened, prompt=prompt, tokens=tokens, ahead=ahead), json)
 
 

@@ -1,15 +1,11 @@
-"""The clip decoder, in a process of its own: a hostile file can end nothing but this.
+"""A clip's file → its sampled frames, decoded by FFmpeg; it runs in a decoder's process (decoder_worker.py).
 
-It reads the clip on its standard input and writes the records of video_pipe.py. Limits first: memory, processor time,
-nothing written to disk. FFmpeg may use the containers and decoders named here, and opens nothing by itself.
+FFmpeg may use the containers and decoders named here, and opens nothing by itself.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NoReturn
 
@@ -18,10 +14,10 @@ from av.stream import Disposition
 from PIL import Image
 
 from perilune.errors import MediaError
-from perilune.media import video_pipe
+from perilune.media import decoder_pipe as pipe
 from perilune.media.patches import fit, resize
 from perilune.media.settings import MediaConfig
-from perilune.media.video import sample_indices
+from perilune.media.video import MAX_SECONDS, sample_indices
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,flv,ogg"
 CODECS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg1video,mpeg2video,mpeg4,mjpeg,theora,gif"
@@ -34,51 +30,15 @@ READ_BYTES = 1 << 18
 _TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
 
-def main() -> None:
-    work(lambda job: _decode(sys.stdin.buffer, MediaConfig(**job["config"]), job["limits"]["threads"], job["held"]))
-
-
-def work(decode: Callable[[dict[str, Any]], Iterator[bytes]]) -> None:
-    """Writes the records that come of the job on the command line, under its limits."""
-    job = json.loads(sys.argv[1])
-    out = os.fdopen(os.dup(1), "wb")
-    # Whatever a library prints must not come between the records.
-    os.dup2(2, 1)
-    _limit(job["limits"])
-    try:
-        for record in decode(job):
-            out.write(record)
-            out.flush()
-    except MediaError as error:
-        out.write(video_pipe.record(video_pipe.ERROR, str(error).encode()[: video_pipe.MAX_ERROR_BYTES]))
-    out.close()
-
-
-def _limit(limits: dict[str, int]) -> None:
-    try:
-        import resource
-    except ImportError:  # no such limits on this system; the parent's clock remains
-        return
-    for kind, most in (
-        (resource.RLIMIT_AS, limits["bytes"]),
-        (resource.RLIMIT_CPU, limits["seconds"]),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        # Processor time: the soft limit says SIGXCPU, the hard one kills what does not listen.
-        resource.setrlimit(kind, (most, most + 1 if kind == resource.RLIMIT_CPU and most < hard else most))
-
-
-def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> Iterator[bytes]:
-    """`held`: all frames are held at once, so there must be room for them."""
+def decode_clip(file: BinaryIO, config: MediaConfig, max_bytes: int | None, threads: int) -> Iterator[bytes]:
+    """The records of a clip: its sampled frames, resized, `max_bytes` of them (None: any number, as they are not held
+    together). Raises MediaError."""
     count, fps = _count(file, threads)
     found, size = 0, None
     for attempt in range(2):
         wanted = sample_indices(count, fps, config)
         if attempt:
-            yield video_pipe.record(video_pipe.AGAIN)
+            yield pipe.record(pipe.AGAIN)
         chosen, found = iter(wanted), 0
         following = next(chosen)
         for picture in _pictures(file, threads):
@@ -86,11 +46,11 @@ def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> It
                 image = upright(picture)
                 if size is None:
                     size = fit(*image.size, config.in_patch_limit_each_frame, config)
-                    if held:
-                        video_pipe.check_room(len(wanted), *size)
-                    yield video_pipe.sizes(*size, fps)
+                    if max_bytes is not None:
+                        pipe.check_room(len(wanted), *size, max_bytes)
+                    yield pipe.sizes(*size, fps)
                 # Later frames of another size are brought to the size of the first, as players do.
-                yield video_pipe.frame(found, resize(image, size))
+                yield pipe.frame(found, resize(image, size))
                 following = next(chosen, -1)
             found += 1
         if found >= count or not found:
@@ -99,7 +59,7 @@ def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> It
         count = found
     if not found:
         raise MediaError("the clip has no picture that can be decoded")
-    yield video_pipe.record(video_pipe.END)
+    yield pipe.record(pipe.END)
 
 
 def _count(file: BinaryIO, threads: int) -> tuple[int, float]:
@@ -119,8 +79,8 @@ def _count(file: BinaryIO, threads: int) -> tuple[int, float]:
     if count > 1 and (not rate or rate <= 0):
         raise MediaError("the clip does not say how many frames it has a second")
     fps = float(rate) if rate and rate > 0 else 1.0
-    if count / fps > video_pipe.MAX_SECONDS:
-        raise MediaError(f"the clip takes {count / fps:,.0f} s; at most {video_pipe.MAX_SECONDS:,} s are looked at")
+    if count / fps > MAX_SECONDS:
+        raise MediaError(f"the clip takes {count / fps:,.0f} s; at most {MAX_SECONDS:,} s are looked at")
     return count, fps
 
 
@@ -195,7 +155,3 @@ def upright(picture: av.VideoFrame) -> Image.Image:
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     raise MediaError("the clip asks for other files; it must hold everything itself")
-
-
-if __name__ == "__main__":
-    main()
