@@ -262,3 +262,24 @@ def test_cancelling_waits_for_nobody_and_is_not_forgotten():
     left.set()
     stepping.join()
     assert leaving.finish_reason == "cancelled" and staying.finish_reason == "length" and not one.has_work
+
+
+def test_whoever_comes_during_a_step_waits_for_a_place_not_for_the_step():
+    one = engine()
+    first = one.submit(request(20, max_tokens=2))
+    inside, came = threading.Event(), threading.Event()
+    decode = one.runner.decode
+
+    def slow_decode(ids, states):
+        inside.set()
+        assert came.wait(10)
+        return decode(ids, states)
+
+    one.runner.decode = slow_decode
+    stepping = threading.Thread(target=lambda: list(one.follow(first)))
+    stepping.start()
+    assert inside.wait(10)
+    second = one.submit(request(20, 1, max_tokens=2))
+    came.set()
+    stepping.join()
+    assert [t.id for t in one.follow(second)] == reply(engine(), request(20, 1, max_tokens=2))

@@ -61,11 +61,7 @@ class Engine:
         constraint = request.grammar.begin() if request.grammar else None
         sampler = Sampler(request.params, request.prompt_ids, constraint)
         sequence = Sequence(request, sampler, max_length, list(request.prompt_ids))
-        try:
-            with self._lock:
-                self.scheduler.add(sequence)
-        finally:
-            self._let_go()
+        self.scheduler.add(sequence)
         return sequence
 
     def stream(self, request: Request, on_prefill: OnPrefill | None = None) -> Generator[Token, None, None]:
