@@ -12,7 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from perilune.api.budget import conversation_tokens
+from perilune.api.sense_room import sense_room, stored_weights
 from perilune.config import ModelConfig
+from perilune.media.settings import MediaConfig
 from perilune.weights.audio_names import AUDIO_PREFIXES
 from perilune.weights.files import Checkpoint, open_checkpoint
 from perilune.weights.header import DTYPE_BYTES, Kind, collector_off
@@ -50,7 +53,7 @@ class Summary:
     active_parameters is what one token of text passes through, the embedding table counted whole.
     kv_bytes_per_token is the latent cache in bfloat16, all layers together. With a chunk memory that is what a token of
     the conversation takes; one that is read takes read_bytes_per_token. state_bytes is what a sequence takes at any
-    length: the float32 states of its recurrent layers.
+    length: the float32 states of its recurrent layers. sense_bytes is what a model takes of memory to see and hear.
     """
 
     directory: str
@@ -70,6 +73,7 @@ class Summary:
     kv_bytes_per_token: int
     read_bytes_per_token: int
     state_bytes: int
+    sense_bytes: int
     kinds: tuple[Part, ...]
     dtypes: tuple[Part, ...]
     files: tuple[File, ...]
@@ -108,6 +112,7 @@ def summarize(directory: str | Path) -> Summary:
         kv_bytes_per_token=(config.kv_lora_rank + config.qk_rope_head_dim) * latent_layers * CACHE_BYTES_PER_NUMBER,
         read_bytes_per_token=_read_bytes(config),
         state_bytes=_state_bytes(config),
+        sense_bytes=_sense_bytes(config, checkpoint),
         kinds=kinds,
         dtypes=_parts(counts, by_dtype=True),
         files=tuple(File(name, header.identity.size) for name, header in sorted(checkpoint.headers.items())),
@@ -127,6 +132,12 @@ def _state_bytes(config: ModelConfig) -> int:
         return 0
     width = linear.num_heads * linear.head_dim
     return len(linear.kda_layers) * 4 * (width * linear.head_dim + 3 * width * (linear.short_conv_kernel_size - 1))
+
+
+def _sense_bytes(config: ModelConfig, checkpoint: Checkpoint) -> int:
+    """As `perilune chat --ram` sets them aside, with room for its usual context."""
+    limits, tokens = MediaConfig.of(checkpoint.directory), conversation_tokens(config, None)
+    return sense_room(config, limits, tokens, stored_weights(checkpoint, config)).total
 
 
 def _quantization(config: ModelConfig) -> str:
@@ -217,6 +228,7 @@ def _facts(s: Summary) -> list[tuple[str, str]]:
         ("cache", f"{s.kv_bytes_per_token} bytes per token in bfloat16"),
         *([("memory", f"{s.read_bytes_per_token} bytes per token that is read")] if s.read_bytes_per_token else []),
         *([("state", f"{human(s.state_bytes, 'B')} per sequence at any length")] if s.state_bytes else []),
+        *([("senses", f"{human(s.sense_bytes, 'B')} of memory, towers included")] if s.sense_bytes else []),
         ("quantisation", s.quantization),
         ("on disk", f"{human(s.bytes, 'B')} in {len(s.files)} file{'s' * (len(s.files) != 1)}"),
     ]

@@ -12,8 +12,8 @@ import soundfile
 from sounds import FORMATS, encoded, noise, tone
 
 from perilune.errors import MediaError
-from perilune.media import audio
-from perilune.media.audio import MAX_CHANNELS, MAX_FILE_BYTES, load_audio
+from perilune.media.audio import MAX_FILE_BYTES, load_audio
+from perilune.media.sound_file import BLOCK, MAX_CHANNELS
 
 SHARED = os.environ.get("PERILUNE_SHARED")
 CLIPS = {
@@ -200,7 +200,7 @@ def test_a_video_without_sound_and_too_many_streams_are_refused():
 
 
 def test_blocks_leave_no_seams():
-    samples_TC = noise(3 * audio.BLOCK + 17)[:, None]
+    samples_TC = noise(3 * BLOCK + 17)[:, None]
     buffer = io.BytesIO()
     soundfile.write(buffer, samples_TC, 16000, format="WAV", subtype="FLOAT")
     assert np.array_equal(load_audio(buffer.getvalue()), samples_TC[:, 0])

@@ -10,7 +10,7 @@ from perilune.errors import RequestError
 
 def test_it_counts_what_clients_see(tmp_path):
     directory = write_model(tmp_path / "model", tiny_transformer(context=4096))
-    result = bench_serve(load(directory), str(directory), [1, 2], 4, soak=1.5)
+    result = bench_serve(load(directory), ["--model", str(directory)], [1, 2], 4, soak=1.5)
     assert [row.clients for row in result.rows] == [1, 2] and all(row.refused == 0 for row in result.rows)
     for row in result.rows:
         assert 0 < row.first_median <= row.first_95 and row.tokens_per_second > 0 and row.spread >= 1
@@ -21,4 +21,4 @@ def test_it_counts_what_clients_see(tmp_path):
 
 def test_clients_are_bounded():
     with pytest.raises(RequestError, match="clients must be"):
-        bench_serve(None, "nano", [0], 4)
+        bench_serve(None, [], [0], 4)

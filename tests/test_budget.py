@@ -1,9 +1,11 @@
 """How memory is split: what is refused, what is streamed, and that the answer never depends on it."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from tiny_models import tiny_transformer, write_model
+from tiny_senses import picture, sensing_model
 
 from perilune import load
 from perilune.api import budget
@@ -11,7 +13,7 @@ from perilune.api.budget import split_memory
 from perilune.api.free_memory import available_memory
 from perilune.bench.stream import bench_stream
 from perilune.config import ModelConfig
-from perilune.errors import ContextError, RequestError, WeightsError
+from perilune.errors import ContextError, MessageError, RequestError, WeightsError
 from perilune.presets import preset
 from perilune.synth import synthesize
 from perilune.weights.expert_layout import slot_bytes
@@ -57,6 +59,26 @@ def test_too_little_says_what_is_needed_and_that_is_enough(directory):
     with pytest.raises(WeightsError, match="give at least"):
         load(directory, ram=least - 1)
     assert load(directory, ram=least).memory.slots == config.num_experts_per_tok
+
+
+def test_what_a_model_sees_and_hears_with_is_set_aside(tmp_path, monkeypatch):
+    sensing_model(tmp_path)
+    checkpoint, config = open_checkpoint(tmp_path), ModelConfig.load(tmp_path)
+    whole = split_memory(checkpoint, config, 1 << 40)
+    least = whole.backbone + whole.context + whole.work + whole.senses.total + whole.experts
+    with pytest.raises(WeightsError, match=r"needs to see and hear 0\.\d+ GiB.*less with text_only"):
+        load(tmp_path, ram=least - 1)
+    model = load(tmp_path, ram=least)
+    assert re.search(r"· 0\.\d+ GiB to see and hear \(0\.00 GiB weights\)", str(model.memory))
+    seen = [{"role": "user", "content": [{"type": "image", "image": picture(3)}]}]
+    wanted = load(tmp_path).chat(seen, max_tokens=6, temperature=0).content
+    assert model.chat(seen, max_tokens=6, temperature=0).content == wanted
+    towers = {name: sum(w.nbytes for w in sense.parameters()) for name, sense in model.transformer.senses.items()}
+    assert towers == {"vision": model.memory.senses.weights["vision"]}
+    text = load(tmp_path, ram=least - whole.senses.total, text_only=True)
+    assert "to see" not in str(text.memory) and not text.senses.has
+    with pytest.raises(MessageError, match="no eyes"):
+        text.chat(seen)
 
 
 def test_float_experts_are_not_streamed(tmp_path):

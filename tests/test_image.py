@@ -45,7 +45,7 @@ def png(width, height, depth, colour, content, *before):
 
 
 def pixels(source):
-    return np.asarray(decode_image(source)).astype(int)
+    return np.asarray(decode_image(io.BytesIO(source))).astype(int)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -8,10 +8,10 @@ from test_video import shade, with_empty_packets, written
 
 from perilune.errors import MediaError
 from perilune.media import incoming_frames
+from perilune.media.decoder_pipe import Frame
 from perilune.media.incoming_frames import Camera, camera, playing
 from perilune.media.settings import MediaConfig
 from perilune.media.video import load_clip
-from perilune.media.video_pipe import Frame
 
 DRAWN = "testsrc=size=64x48:rate=20,realtime"
 
@@ -91,6 +91,13 @@ def test_a_clip_of_more_frames_than_are_held_at_once_can_be_watched():
         assert [frame.index for frame in taken(source)] == list(range(16_400))
 
 
+@pytest.mark.parametrize(("width", "height"), [(640, 16), (16, 640), (240, 240), (2, 2)])
+def test_frames_of_any_shape_stay_within_the_bytes_that_are_read(clock, width, height):
+    config = MediaConfig(in_patch_limit_each_frame=6)
+    with playing(written([shade(1, width, height)] * 2), config, fast=True) as source:
+        assert len(taken(source)) == 1
+
+
 def test_packets_without_a_picture_are_told(clock):
     with playing(with_empty_packets()) as source:
         assert len(taken(source)) == 4 and source.recounted
@@ -160,6 +167,8 @@ def test_a_camera_that_is_not_there_is_named(monkeypatch, tmp_path):
     named = f"{tmp_path}/none"
     with pytest.raises(MediaError, match=f"the camera {named} cannot be read: "), camera(named) as source:
         taken(source)
+    with pytest.raises(MediaError, match="name has at most 1,000 letters, got 20,000"), camera("c" * 20_000):
+        pass
     few = MediaConfig(max_num_frames_each_video=8)
     with pytest.raises(MediaError, match="this model takes 8 frames of a clip"), camera("0", few):
         pass

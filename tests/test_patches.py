@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from perilune.media.image import image_tokens
-from perilune.media.patches import cut, fit, resize, token_grid
+from perilune.media.patches import cut, fit, most_tokens, resize, token_grid
 from perilune.media.settings import PUBLISHED, MediaConfig
 
 SMALL = MediaConfig(patch_size=4, in_patch_limit=64, in_patch_limit_each_frame=16, patch_limit_on_one_side=12)
+LARGER = MediaConfig(in_patch_limit=100, patch_limit_on_one_side=64, enlarged_side=448)
 
 
 def picture(width, height, seed=0):
@@ -65,6 +66,22 @@ def test_no_size_grows_or_passes_the_limits_by_much(width, height, config):
     assert max(rows, columns) <= config.patch_limit_on_one_side
     # Rounding down of the old sides and up of the new ones: at most a few patches along each side.
     assert (rows - 3) * (columns - 3) <= config.in_patch_limit
+
+
+@given(st.integers(1, 65_535), st.integers(1, 65_535), st.sampled_from([PUBLISHED, SMALL, LARGER]))
+def test_no_shape_takes_more_tokens_than_the_most(width, height, config):
+    for limit in (config.in_patch_limit, config.in_patch_limit_each_frame):
+        assert math.prod(token_grid(*fit(width, height, limit, config), config)) <= most_tokens(limit, config)
+
+
+def test_the_most_tokens_are_nearly_reached():
+    for config, limit, worst in (
+        (PUBLISHED, 16384, (7182, 501)),
+        (PUBLISHED, 4096, (167, 7157)),
+        (SMALL, 64, (35, 35)),
+    ):
+        reached = math.prod(token_grid(*fit(*worst, limit, config), config))
+        assert reached <= most_tokens(limit, config) <= 1.03 * reached
 
 
 @pytest.mark.parametrize("frames", [1, 3])

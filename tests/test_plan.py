@@ -18,7 +18,7 @@ from perilune.plan.expect import expectation
 from perilune.plan.machine import Machine, common_machines, gpu_rate, measure_machine
 from perilune.plan.needs import needs_of
 from perilune.plan.predict import advice, best, hit_rate, predict
-from perilune.presets import preset
+from perilune.presets import NANO_AUDIO, NANO_VISION, preset
 from perilune.synth import synthesize
 from perilune.weights.disk_rate import measure_disk
 from perilune.weights.files import open_checkpoint
@@ -104,8 +104,11 @@ def test_the_command_measures_and_predicts(tmp_path, monkeypatch):
     told = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
     assert told["machine"]["disk_rate"] == 7e9 and told["prediction"]["tokens_per_second"] > 0
     assert len(told["other_machines"]) == len(common_machines())
+    assert told["needs"]["senses"]["total"] > told["needs"]["senses"]["weights"]["vision"] > 9e8
     shown = CliRunner().invoke(app, options)
     assert shown.exit_code == 0 and "buy next" in shown.output and "512 GB server" in shown.output
+    assert "to see: 3.3 GB of memory (0.9 GB weights)" in shown.output
+    assert "to see" not in CliRunner().invoke(app, [*options, "--text-only"]).output
     assert CliRunner().invoke(app, ["plan", "--ram", "much"]).exit_code == 2
 
 
@@ -128,7 +131,7 @@ def test_a_streaming_model_is_told_what_to_expect(tmp_path, monkeypatch):
 
 
 def test_the_most_exact_backbone_that_fits_is_taken():
-    kinds = [needs_of(preset("k2.6"), name) for name in BACKBONES]
+    kinds = [needs_of(preset("k2.6"), name, text_only=True) for name in BACKBONES]
     assert [k.backbone / kinds[0].backbone for k in kinds[1:]] == pytest.approx([0.518, 0.293], abs=0.002)
     assert len({k.backbone_sums for k in kinds}) == 1
     for ram, wanted in ((64, "bf16"), (20, "int8"), (12, "int4")):
@@ -137,10 +140,23 @@ def test_the_most_exact_backbone_that_fits_is_taken():
     assert not best(kinds, replace(MACHINE, ram=6 << 30))[1].runs
 
 
+def test_what_a_model_sees_with_takes_memory_from_its_experts():
+    sees, text = needs_of(preset("k2.6")), needs_of(preset("k2.6"), text_only=True)
+    assert 2.5e9 < sees.senses.total < 3.5e9 and not text.senses.total and sees.total == text.total
+    whole = replace(MACHINE, ram=MACHINE.ram + sees.senses.total)
+    assert predict(sees, whole) == predict(text, MACHINE)
+    # Between the two the model runs on text alone.
+    small = replace(MACHINE, ram=(12 << 30) - (100 << 20))
+    assert not predict(needs_of(preset("k2.6"), "int4"), small).runs
+    assert predict(needs_of(preset("k2.6"), "int4", text_only=True), small).runs
+
+
 def test_the_memory_is_that_of_a_running_model(tmp_path):
-    synthesize("tiny", tmp_path / "m")
+    senses = {"vision": NANO_VISION, "audio": NANO_AUDIO, "media_placeholder_token_id": 300}
+    synthesize(replace(preset("tiny"), **senses), tmp_path / "m")
     config, checkpoint = ModelConfig.load(tmp_path / "m"), open_checkpoint(tmp_path / "m")
     for name in BACKBONES:
         split, needs = split_memory(checkpoint, config, 8 << 30, backbone=name), needs_of(config, name)
         planned = needs.backbone + needs.embedding // 8 + needs.work + needs.context
         assert planned == pytest.approx(split.backbone + split.work + split.context, rel=1e-3)
+        assert needs.senses == split.senses and split.senses.verb == "see and hear"

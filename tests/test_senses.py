@@ -1,6 +1,8 @@
 """A small model that sees and hears, from a directory, in conversation."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from tiny_senses import picture, sensing_model, sound
 
 from perilune.api import senses as rooms
 from perilune.api.model import Model
-from perilune.errors import MediaError, MessageError
+from perilune.errors import ContextError, MediaError, MessageError
 from perilune.media import parts
 from perilune.media.audio import load_audio
 from perilune.media.decoded import Decoded
@@ -111,6 +113,37 @@ def test_the_next_turn_does_not_read_the_picture_again(model):
     first = model.chat(messages, max_tokens=4, temperature=0, thinking=False)
     more = [*messages, {"role": "assistant", "content": first.content}, {"role": "user", "content": "And now?"}]
     assert model.chat(more, max_tokens=4, temperature=0, thinking=False).usage.cached_tokens > 100
+
+
+def test_what_the_context_cannot_hold_is_refused_before_a_tower_works(model):
+    large, kept = Decoded("image", np.zeros((3000, 4000, 3), np.uint8)), set(model.senses._kept)
+    with pytest.raises(ContextError, match=r"content\[1\]: up to here .* take 4204 tokens, .* holds 4096; send fewer"):
+        reply(model, image(picture(2)), large.part)
+    nearly = Decoded("image", np.zeros((1764, 1820, 3), np.uint8))
+    assert perceived(model, nearly.part)[0].tokens == 4095
+    with pytest.raises(ContextError, match="the prompt has"):
+        reply(model, nearly.part)
+    with pytest.raises(MediaError, match=r"messages\[0\].content\[0\]: .* at most 327\.68 s are heard"):
+        reply(model, audio(sound(300, 330)))
+    assert set(model.senses._kept) == kept
+
+
+def test_items_pass_the_towers_one_at_a_time_and_the_same_one_once(model):
+    at_once, most, made = 0, 0, []
+
+    def rows(name):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        sleep(0.01)
+        made.append(name)
+        at_once -= 1
+        return [torch.zeros(1, 16)]
+
+    names = [f"{i % 4}".encode() for i in range(16)]
+    with ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(lambda n: model.senses._rows_of(rooms.Perceived({}, (n,), lambda: rows(n))), names))
+    assert most == 1 and sorted(made) == sorted(set(names)) and len(found) == 16
 
 
 def test_a_model_without_a_sense_says_so_before_anything_is_read():

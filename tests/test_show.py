@@ -8,6 +8,8 @@ from rich.console import Console
 
 from perilune.config import ModelConfig
 from perilune.errors import PeriluneError
+from perilune.plan.needs import needs_of
+from perilune.show import _facts as facts
 from perilune.show import as_table, human, kind_of, summarize
 from perilune.synth import declare, first_layers, synthesize
 
@@ -62,6 +64,8 @@ def test_published_figures_of_k26(tmp_path):
     active = {name: part.parameters for name, part in kinds.items() if name != "vision"}
     active["routed experts"] = active["routed experts"] * 8 // 384
     assert summary.active_parameters == sum(active.values())
+    room = needs_of(ModelConfig.preset("k2.6")).senses
+    assert summary.sense_bytes == room.total and ("senses", "3.34 GB of memory, towers included") in facts(summary)
 
 
 def test_json_and_table_say_the_same(tiny):

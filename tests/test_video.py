@@ -13,7 +13,7 @@ from PIL import Image
 from test_patches import picture
 
 from perilune.errors import MediaError
-from perilune.media import video_pipe
+from perilune.media import decoder_pipe, decoders
 from perilune.media.patches import cut, fit, resize
 from perilune.media.settings import PUBLISHED, MediaConfig
 from perilune.media.video import Clip, load_clip, sample_indices, video_item
@@ -259,7 +259,7 @@ def test_frames_beyond_the_limits_are_refused_before_they_are_decoded():
 
 def test_more_frames_than_are_looked_at(monkeypatch):
     data = written([shade(index) for index in range(60)], fps=2)
-    monkeypatch.setattr(video_pipe, "MAX_FRAMES", 50)
+    monkeypatch.setattr(decoder_pipe, "MAX_FRAMES", 50)
     with pytest.raises(MediaError, match="at most 50"):
         load_clip(data)
 
@@ -278,7 +278,7 @@ def test_a_decoder_that_takes_too_long_is_ended():
 
 def test_a_decoder_that_takes_too_much_memory_ends_alone(monkeypatch):
     data = written([shade(index) for index in range(60)])
-    monkeypatch.setattr(video_pipe, "MAX_PROCESS_BYTES", 32 << 20)
+    monkeypatch.setattr(decoders, "MAX_PROCESS_BYTES", 32 << 20)
     with pytest.raises(MediaError, match=r"memory|without an answer"):
         load_clip(data)
     monkeypatch.undo()

@@ -1,6 +1,8 @@
 """A model that watches: what it has seen is what the clip would be as a file, and is not seen or read again."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from time import sleep
 
 import pytest
 import torch
@@ -197,6 +199,39 @@ def test_a_full_context_lets_go_too(tmp_path):
 def test_watching_ends_after_the_seconds_that_were_given(recurrent):
     watcher = watched(recurrent, clip_of(200), seconds=3.0)
     assert watcher.frames == 6 and watcher.ended and watcher.end < 3.0
+
+
+def test_no_more_is_kept_than_the_context_holds_while_nothing_is_asked_or_read(tmp_path):
+    small = sensing_model(tmp_path, tiny_transformer(context=100).config)
+    watcher = watched(small, clip_of(800), ahead=False)
+    kept = sum(len(chunk.rows_nD) for chunk in watcher._kept)
+    assert watcher.frames == 80 and 50 < kept <= 100 and watcher.let_go > 0
+
+
+def test_chunks_pass_the_tower_one_at_a_time_and_the_same_one_once(recurrent, monkeypatch):
+    look, at_once, most, made = type(recurrent.senses)._look, 0, 0, []
+
+    def counted(senses, patches):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        sleep(0.01)
+        made.append(patches)
+        at_once -= 1
+        return look(senses, patches)
+
+    monkeypatch.setattr(type(recurrent.senses), "_look", counted)
+    with ThreadPoolExecutor(12) as threads:
+        seen = list(threads.map(lambda i: recurrent.senses.look([shade(70 + i % 3, 56, 42)], float(i)), range(12)))
+    assert most == 1 and len(made) == 3
+    assert all(torch.equal(one.rows_nD, seen[i % 3].rows_nD) and one.seconds == i for i, one in enumerate(seen))
+
+
+def test_what_was_seen_is_kept_once(recurrent):
+    asked, _ = watched(recurrent, clip_of(100)).ask(QUESTION)
+    kept = list(recurrent.senses._kept)
+    embedded(recurrent, asked)
+    assert list(recurrent.senses._kept) == kept
 
 
 def test_a_warm_model_has_its_eyes_and_a_blind_one_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""How the memory for a model is split: weights that every token uses, the conversation, and a cache of experts.
+"""How the memory for a model is split: weights that every token uses, the conversation, senses, a cache of experts.
 
 Mapped weights are counted as if they were read once, since every token reads them.
 """
@@ -6,13 +6,15 @@ Mapped weights are counted as if they were read once, since every token reads th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from perilune.api.free_memory import available_memory, own_memory
 from perilune.api.locate import parse_bytes
+from perilune.api.sense_room import SenseRoom, sense_room, stored_weights
 from perilune.config import ModelConfig
 from perilune.engine.cache import PrefixCache
 from perilune.errors import WeightsError
+from perilune.media.settings import MediaConfig
 from perilune.model.quantised import BACKBONES, is_quantised, quantised_bytes
 from perilune.weights.expert_layout import slot_bytes
 from perilune.weights.files import Checkpoint
@@ -41,6 +43,7 @@ class MemorySplit:
     moe_layers: int
     experts_per_layer: int
     context_tokens: int
+    senses: SenseRoom = field(default_factory=SenseRoom)
 
     @property
     def streamed(self) -> bool:
@@ -60,6 +63,9 @@ class MemorySplit:
         if self.context:
             parts.append(f"{gib(self.context)} context ({self.context_tokens:,} tokens)")
         parts.append(f"{gib(self.work)} for the work")
+        if self.senses.weights:
+            towers = gib(sum(self.senses.weights.values()))
+            parts.append(f"{gib(self.senses.total)} to {self.senses.verb} ({towers} weights)")
         return f"memory {gib(self.budget)}: " + " · ".join(parts)
 
 
@@ -76,17 +82,20 @@ def split_memory(
     context: int | None = None,
     backbone: str = "bf16",
     beside_gpu: bool = False,
+    text_only: bool = False,
 ) -> MemorySplit:
     """How `budget` bytes are shared out, with room for `context` tokens of conversations (None: CONTEXT_TOKENS), which
-    lie on the GPU, with what every token uses, `beside_gpu`; raises WeightsError where the model cannot run in them at
-    all."""
+    lie on the GPU, with what every token uses, `beside_gpu`, and for what the model sees and hears unless it is
+    `text_only`; raises WeightsError where the model cannot run in them at all."""
     used, embedding, experts = weight_bytes(checkpoint, config, backbone)
     # A prompt touches few rows of the embedding, though whole pages around each.
     used = (0 if beside_gpu else used) + embedding // 8
     moe_layers = moe_layer_count(config)
     tokens = context_tokens(config, context)
     work, kept = work_bytes(config), 0 if beside_gpu else context_bytes(config, tokens)
-    fixed = used + work + kept
+    weights = {} if text_only else stored_weights(checkpoint, config)
+    senses = sense_room(config, MediaConfig.of(checkpoint.directory), conversation_tokens(config, context), weights)
+    fixed = used + work + kept + senses.total
     room, cache, slots = budget - fixed, experts, 0
     if room < experts:
         streams = config.quantization is not None and experts > 0
@@ -96,7 +105,7 @@ def split_memory(
             smaller = () if beside_gpu else BACKBONES[BACKBONES.index(backbone) + 1 :]
             whole = weight_bytes(checkpoint, config, backbone)[0]
             saved = {name: whole - weight_bytes(checkpoint, config, name)[0] for name in smaller}
-            raise _too_little(budget, used, work, kept, least, saved)
+            raise _too_little(budget, used, work, kept, least, saved, senses)
         slots = room // slot
         cache = slots * slot
     return MemorySplit(
@@ -110,6 +119,7 @@ def split_memory(
         moe_layers=moe_layers,
         experts_per_layer=config.n_routed_experts,
         context_tokens=tokens,
+        senses=senses,
     )
 
 
@@ -133,6 +143,11 @@ def moe_layer_count(config: ModelConfig) -> int:
 def context_tokens(config: ModelConfig, asked: int | None) -> int:
     """Tokens of conversations that there must be room for."""
     return min(CONTEXT_TOKENS if asked is None else asked, config.max_position_embeddings)
+
+
+def conversation_tokens(config: ModelConfig, asked: int | None) -> int:
+    """The longest conversation: a chunk memory takes what the room for context does not."""
+    return config.max_position_embeddings if config.memory else context_tokens(config, asked)
 
 
 def _size(info: TensorInfo, name: str, backbone: str) -> int:
@@ -164,15 +179,18 @@ def prefix_cache(context: int) -> PrefixCache:
 
 
 def _too_little(
-    budget: int, weights: int, work: int, context: int, experts: int, saved: Mapping[str, int]
+    budget: int, weights: int, work: int, context: int, experts: int, saved: Mapping[str, int], senses: SenseRoom
 ) -> WeightsError:
-    needed = weights + work + context + experts
+    needed = weights + work + context + experts + senses.total
     routed = f", the fewest experts {gib(experts)}" if experts else ""
     ways = [f"{gib(needed - size)} with backbone {name}" for name, size in saved.items() if size > 0]
+    sensed = f", what it needs to {senses.verb} {gib(senses.total)}" if senses.weights else ""
+    without = f"; {gib(senses.total)} less with text_only, which leaves that out" if senses.weights else ""
     return WeightsError(
         f"ram = {gib(budget)} is too little: the weights that this model always uses take {gib(weights)}, the work "
-        f"around them {gib(work)}, conversations {gib(context)}{routed}; give at least "
+        f"around them {gib(work)}, conversations {gib(context)}{sensed}{routed}; give at least "
         + ", or ".join([gib(needed), *ways])
+        + without
     )
 
 

@@ -65,6 +65,7 @@ def load(
     backbone: str = "bf16",
     mirrors: Iterable[str | Path] = (),
     gpu_ram: int | str | None = None,
+    text_only: bool = False,
 ) -> Model:
     """Opens a published model directory, or a bundled model by name.
 
@@ -75,7 +76,8 @@ def load(
     multiplied: "float" is exact, "int8" rounds activations and is faster. `backbone` is what the weights that every
     token uses are kept as: "bf16" as they lie, or "int8" or "int4" where memory is short, which changes replies a
     little. `mirrors` are folders on other disks with copies of shards: experts are read from all of them at once. The
-    same reply comes for every `ram` and with or without mirrors.
+    same reply comes for every `ram` and with or without mirrors. `text_only` opens a model that sees or hears without
+    its senses: pictures and sounds are refused, and nothing is set aside of `ram` for them.
 
     `device` "cuda" puts what every token uses on a GPU, with the conversations and as many INT4 experts, those used
     most, as `gpu_ram` (what is free, if not given) leaves room for; `ram` then counts the rest alone. Sums are added in
@@ -96,7 +98,7 @@ def load(
     if at.type == "cuda" or gpu_ram is not None:
         gpu = split_gpu(checkpoint, config, at, gpu_budget(at, gpu_ram), _context(context))
     if budget is not None:
-        memory = split_memory(checkpoint, config, budget, _context(context), backbone, gpu is not None)
+        memory = split_memory(checkpoint, config, budget, _context(context), backbone, gpu is not None, text_only)
     cache = memory.cache if memory and memory.streamed else None
     transformer = load_transformer(
         directory,
@@ -125,6 +127,7 @@ def load(
         engine=Engine(transformer, **options),
         memory=memory,
         gpu=gpu,
+        text_only=text_only,
     )
 
 
@@ -148,10 +151,12 @@ class Model:
         engine: Engine | None = None,
         memory: MemorySplit | None = None,
         gpu: GpuSplit | None = None,
+        text_only: bool = False,
     ) -> None:
-        """`memory` says how a given amount of it is split, and `gpu` that of a GPU; None where there is none."""
+        """`memory` says how a given amount of it is split, and `gpu` that of a GPU; None where there is none.
+        `text_only` leaves out what the model sees and hears with."""
         self.transformer = transformer
-        self.memory, self.gpu = memory, gpu
+        self.memory, self.gpu, self.text_only = memory, gpu, text_only
         self.tokenizer = tokenizer
         self.config: ModelConfig = transformer.config
         self.directory = directory
@@ -175,7 +180,7 @@ class Model:
     @cached_property
     def senses(self) -> Senses:
         """What the model sees and hears with."""
-        return Senses(self.transformer, self.directory)
+        return Senses(self.transformer, self.directory, self.context_length, () if self.text_only else None)
 
     @cached_property
     def gpu_experts(self) -> DeviceSlots | None:
@@ -294,6 +299,7 @@ class Model:
             calls_before=count_calls(messages),
         )
         grammar = None if shape is None else self._grammar(shape)
+<<<<<<< HEAD
         request = replace(
             self._request(rendered.ids, sampling, grammar, reading),
             media=self._media(perceived, rendered),
@@ -301,6 +307,11 @@ class Model:
             priority=priority,
             routing=routing,
         )
+=======
+        request = self._request(rendered.ids, sampling, grammar)
+        self.engine.check(request)  # before towers work for a prompt that has no room
+        request = replace(request, media=self._media(perceived, rendered), cache_salt=cache_salt, priority=priority)
+>>>>>>> main
         spent = tuple(one.tokens for one in perceived)
         return ReplyStream(self.engine, request, parser, on_prefill, trim=reading is not None, media_tokens=spent)
 

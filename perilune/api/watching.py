@@ -19,9 +19,9 @@ from perilune.api.senses import Perceived, SeenChunk, seen
 from perilune.engine.engine import OnPrefill
 from perilune.engine.types import Request, SamplingParams
 from perilune.errors import RequestError
+from perilune.media.decoder_pipe import Frame
 from perilune.media.incoming_frames import IncomingFrames
 from perilune.media.parts import MediaItem
-from perilune.media.video_pipe import Frame
 from perilune.text import specials as sp
 
 WINDOW_SECONDS = 120.0
@@ -114,7 +114,7 @@ class Watcher:
         if len(self._open) == self._chunk:
             self._kept.append(self._look())
             self._open, self._read = [], False
-            while self.end - self._kept[0].seconds > self._window and len(self._kept) > 1:
+            while self._holds_too_much() and len(self._kept) > 1:
                 self._let_go()
         return True
 
@@ -177,6 +177,11 @@ class Watcher:
         while self._incoming.behind > self._chunk_seconds:
             for _ in range(self._chunk):
                 self._skipped += self._take(wait=False) is not None
+
+    def _holds_too_much(self) -> bool:
+        """Whether what is kept is longer than the window, or more than any prompt has room for."""
+        rows = sum(len(chunk.rows_nD) for chunk in self._kept)
+        return self.end - self._kept[0].seconds > self._window or rows > self._model.context_length
 
     def _let_go(self) -> None:
         gone = self._kept[: max(1, len(self._kept) // 2)]

@@ -112,9 +112,9 @@ class Heard:
 
 
 def bench_serve(
-    model: Model, name: str, counts: list[int], tokens: int, soak: float = 0, on_part: OnPart = lambda _: None
+    model: Model, words: list[str], counts: list[int], tokens: int, soak: float = 0, on_part: OnPart = lambda _: None
 ) -> ServeResult:
-    """`name` is what the server is told to load: the same as `model`."""
+    """`words` tell the server what to load, and how: the same as `model`."""
     for count in counts:
         if not 1 <= count <= MOST_CLIENTS:
             raise RequestError(f"clients must be from 1 to {MOST_CLIENTS}, got {count}")
@@ -123,7 +123,7 @@ def bench_serve(
         on_part(f"{count} without a server")
         alone[count] = _alone(model, count, tokens)
     rows, soaked = [], None
-    with _server(name, 2 * max(counts)) as (port, process):
+    with _server(words, 2 * max(counts)) as (port, process):
         asyncio.run(_load(port, 1, tokens, "warm"))
         for count in counts:
             on_part(f"{count} clients")
@@ -157,10 +157,12 @@ def _alone(model: Model, count: int, tokens: int) -> float:
 
 
 @contextmanager
-def _server(name: str, most: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def _server(words: list[str], most: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     with tempfile.TemporaryDirectory() as state:
-        words = ["serve", "--model", name, "--port", "0", "--state", state, "--most", str(most)]
-        process = subprocess.Popen([sys.executable, "-m", "perilune", *words], stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "perilune", "serve", *words]
+        process = subprocess.Popen(
+            [*command, "--port", "0", "--state", state, "--most", str(most)], stderr=subprocess.PIPE, text=True
+        )
         assert process.stderr is not None
         try:
             for line in process.stderr:

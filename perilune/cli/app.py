@@ -98,6 +98,7 @@ def chat(
     gpu_ram: opt.GpuRamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    text_only: opt.TextOnlyOption = False,
     mirror: opt.MirrorOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     trace: Annotated[
@@ -122,7 +123,7 @@ def chat(
     if json and interactive:
         raise RequestError('--json answers one question: perilune chat --json "question"')
     asked = None if interactive else _question(question)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only)
     opt.tell_speed(opened, backbone)
     media = attach.in_order(ctx, {"image": image, "audio": audio, "video": video})
     session = Session(opened, {"thinking": thinking, **sampling}, system, declared, attached=media)
@@ -170,7 +171,7 @@ def generate(
         stop=stop,
     )
     given = _parse_ids(ids) if ids is not None else _question(prompt)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only=True)
     opt.tell_speed(opened, backbone)
     if json:
         done = opened.generate(given, **sampling)

@@ -23,6 +23,7 @@ def batch(
     gpu_ram: opt.GpuRamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    text_only: opt.TextOnlyOption = False,
     mirror: opt.MirrorOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
@@ -34,7 +35,7 @@ def batch(
     from perilune.cli.output import plain, print_json
 
     requests = read_lines(lines)
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only)
     opt.tell_speed(opened, backbone)
     aside = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -57,7 +57,8 @@ def stream(
     """Reading and writing with experts from disk, against what the disk allows."""
     from perilune.bench.stream import bench_stream
 
-    opened = opt.open_model(model, ram, threads, int4, backbone=backbone, mirrors=mirror, gpu=gpu, gpu_ram=gpu_ram)
+    told = {"backbone": backbone, "mirrors": mirror, "gpu": gpu, "gpu_ram": gpu_ram, "text_only": True}
+    opened = opt.open_model(model, ram, threads, int4, **told)
     _print(bench_stream(opened, prompt=prompt, tokens=tokens, ahead=ahead), json)
 
 
@@ -69,7 +70,9 @@ def serve(
     soak: Annotated[
         float, typer.Option("--soak", min=0, help="Seconds of mixed load by the most clients, after that.")
     ] = 0,
+    backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
     threads: opt.ThreadsOption = None,
+    int4: opt.Int4Option = opt.INT4_DEFAULT,
     json: opt.JsonOption = False,
 ) -> None:
     """Throughput, first tokens, fairness and memory of a server under load, against the same without a server."""
@@ -82,9 +85,11 @@ def serve(
         counts = [int(count) for count in clients.split(",")]
     except ValueError:
         raise RequestError(f"--clients must be numbers with commas between, got {clients[:80]!r}") from None
-    opened = opt.open_model(model, None, threads)
+    opened = opt.open_model(model, None, threads, int4, backbone=backbone)
+    words = ["--model", model, "--int4", int4, "--backbone", backbone]
+    words += [] if threads is None else ["--threads", str(threads)]
     with Console(stderr=True).status("serving") as status:
-        result = bench_serve(opened, model, counts, tokens, soak, lambda part: status.update(part))
+        result = bench_serve(opened, words, counts, tokens, soak, lambda part: status.update(part))
     _print(result, json)
 
 

@@ -44,6 +44,9 @@ BackboneOption = Annotated[
         help='Weights that every token uses: "bf16" as published, or "int8" or "int4" where memory is short.',
     ),
 ]
+TextOnlyOption = Annotated[
+    bool, typer.Option("--text-only", help="Set no memory aside to see and hear with; pictures and sounds are refused.")
+]
 MirrorOption = Annotated[
     list[Path] | None,
     typer.Option("--mirror", help="With --ram: a folder on another disk with copies of shards; both are read."),
@@ -79,6 +82,7 @@ def open_model(
     mirrors: list[Path] | None = None,
     gpu: bool = False,
     gpu_ram: str | None = None,
+    text_only: bool = False,
 ) -> Model:
     from perilune.api import load
     from perilune.errors import RequestError
@@ -95,6 +99,7 @@ def open_model(
         backbone=backbone,
         mirrors=mirrors or (),
         gpu_ram=_size(gpu_ram),
+        text_only=text_only,
     )
     for split in (opened.gpu, opened.memory):
         if split is not None:

@@ -28,6 +28,7 @@ def plan(
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="bf16, int8 or int4; without it the most exact one that fits.")
     ] = None,
+    text_only: opt.TextOnlyOption = False,
     even: Annotated[
         bool, typer.Option("--even", help="Experts are chosen evenly, as models of random weights do.")
     ] = False,
@@ -38,6 +39,7 @@ def plan(
     from perilune.cli.output import print_json
     from perilune.config import ModelConfig
     from perilune.errors import RequestError
+    from perilune.media.settings import MediaConfig
     from perilune.model.quantised import BACKBONES
     from perilune.plan.machine import COMMON_GPU_RATE, common_machines, measure_machine
     from perilune.plan.needs import needs_of
@@ -48,7 +50,8 @@ def plan(
         raise RequestError(f"--backbone takes {', '.join(BACKBONES)}; got {backbone[:20]!r}")
     directory = None if model in PRESETS else find_model(model)
     config = ModelConfig.load(directory) if directory else preset(model)
-    kinds = [needs_of(config, name) for name in ((backbone,) if backbone else BACKBONES)]
+    limits = MediaConfig.of(directory)
+    kinds = [needs_of(config, name, limits, text_only) for name in ((backbone,) if backbone else BACKBONES)]
     sizes = [None if size is None else parse_bytes(size) for size in (ram, disk_speed, gpu)]
     console = Console(stderr=True)
     with console.status("measuring memory, kernels and disk"):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Annotated, Any
+=======
+from typing import Annotated
+>>>>>>> main
 
 import typer
 
@@ -65,6 +69,7 @@ def serve(
     gpu_ram: opt.GpuRamOption = None,
     context: opt.ContextOption = None,
     backbone: opt.BackboneOption = opt.BACKBONE_DEFAULT,
+    text_only: opt.TextOnlyOption = False,
     mirror: opt.MirrorOption = None,
     int4: opt.Int4Option = opt.INT4_DEFAULT,
     open_browser: OpenOption = False,
@@ -82,19 +87,26 @@ def serve(
         keys = (new_key(),)
         typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
     served = name or (Path(model).name if "/" in model else model)
+<<<<<<< HEAD
     asked: dict[str, Any] = {"keys": keys, "origins": tuple(allow_origin or ()), "strict_k2": strict_k2}
     asked |= {"most": most, "most_of_key": most_of_key}
     folder, page = state or state_folder(f"{served}-{port}"), None if ray else find_page()
     tell = partial(_tell, served, host, page is not None, open_browser)
+=======
+    asked = dict(keys=keys, origins=tuple(allow_origin or ()), strict_k2=strict_k2, most=most, most_of_key=most_of_key)
+    folder = state or state_folder(f"{served}-{port}")
+    tell = partial(_tell, served, host)
+>>>>>>> main
     if ray is not None:
         from perilune.fleet.serve import serve_fleet
 
         if remote is not None or gpu:
             raise RequestError("--ray takes neither --allow-remote-media nor --gpu yet: leave them out")
         load = opt.given(ram=ram, threads=threads, int4=int4, context=context, backbone=backbone, mirrors=mirror)
+        load |= {"text_only": text_only}
         serve_fleet(ray, model, served, load, host, port, kept=Kept(folder), on_ready=tell, **asked)
         return
-    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram)
+    opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only)
     opt.tell_speed(opened, backbone)
     run(make_app(opened, served, kept=Kept(folder), remote=remote, page=page, **asked), host, port, tell)
 

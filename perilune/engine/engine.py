@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
 
@@ -50,7 +51,7 @@ class Engine:
         self.vocab_size = vocab_size or model.config.vocab_size
         self._lock = threading.RLock()
         self._stepping = False
-        self._leaving: list[Sequence] = []
+        self._leaving: deque[Sequence] = deque()
 
     @property
     def has_work(self) -> bool:
@@ -62,8 +63,7 @@ class Engine:
         constraint = request.grammar.begin() if request.grammar else None
         sampler = Sampler(request.params, request.prompt_ids, constraint)
         sequence = Sequence(request, sampler, max_length, list(request.prompt_ids))
-        with self._lock:
-            self.scheduler.add(sequence)
+        self.scheduler.add(sequence)
         return sequence
 
     def stream(self, request: Request, on_prefill: OnPrefill | None = None) -> Generator[Token, None, None]:
@@ -95,27 +95,39 @@ class Engine:
             raise sequence.error
 
     def cancel(self, *sequences: Sequence) -> None:
-        """Ends requests at once and frees their places. No effect on finished ones."""
-        with self._lock:
-            for sequence in sequences:
+        """Ends requests and frees their places: at once, or when the step is over that another thread is in. It never
+        waits, since whoever calls may have others to serve. No effect on finished ones."""
+        self._leaving.extend(sequence for sequence in sequences if not sequence.finished)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Whoever holds the lock does this again after giving it back, so what was added meanwhile is not forgotten."""
+        while self._leaving and self._lock.acquire(blocking=False):
+            try:
                 if self._stepping:  # a collected stream or a signal handler, inside a step: the state is in use
-                    self._leaving.append(sequence)
-                elif not sequence.finished:
+                    return
+                sequence = self._leaving.popleft()
+                if not sequence.finished:
                     self._finish(sequence, "cancelled")
+            except IndexError:  # another thread was faster
+                return
+            finally:
+                self._lock.release()
 
     def step(self) -> None:
         """One token for every running reply, then one chunk's worth of prompts."""
-        with self._lock:
-            self._stepping = True
-            try:
-                for sequence in self.scheduler.admit():
-                    self._attach_state(sequence)
-                self._decode(self.scheduler.writers())
-                self._prefill_all(self.scheduler.readers(self.runner.prefill_chunk, self._chunk_of))
-            finally:
-                self._stepping = False
-                while self._leaving:
-                    self.cancel(self._leaving.pop())
+        try:
+            with self._lock:
+                self._stepping = True
+                try:
+                    for sequence in self.scheduler.admit():
+                        self._attach_state(sequence)
+                    self._decode(self.scheduler.writers())
+                    self._prefill_all(self.scheduler.readers(self.runner.prefill_chunk, self._chunk_of))
+                finally:
+                    self._stepping = False
+        finally:
+            self._let_go()
 
     def check(self, request: Request) -> int:
         """How long it may become; raises where this model cannot run it."""

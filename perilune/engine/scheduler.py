@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import insort
 from collections import deque
 from collections.abc import Callable
@@ -80,7 +81,7 @@ class Sequence:
 
 class Scheduler:
     """First come, first admitted, those of a lower `priority` before all others; prompts take turns, so a short one
-    never waits for a long one."""
+    never waits for a long one. Whoever comes waits for no step: else luck would say who is first."""
 
     def __init__(
         self, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING, max_tokens: int | None = None
@@ -93,18 +94,21 @@ class Scheduler:
         self.max_tokens = max_tokens
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self._door = threading.Lock()  # of those who wait; the running ones belong to whoever steps
 
     def add(self, sequence: Sequence) -> None:
-        if len(self.waiting) >= self.max_waiting:
-            raise BusyError(f"{self.max_waiting} requests are waiting already; send this one again later")
-        insort(self.waiting, sequence, key=_priority)
+        with self._door:
+            if len(self.waiting) >= self.max_waiting:
+                raise BusyError(f"{self.max_waiting} requests are waiting already; send this one again later")
+            insort(self.waiting, sequence, key=_priority)
 
     def admit(self) -> list[Sequence]:
         """Moves waiting sequences into free places of the batch."""
         admitted = []
-        while self.waiting and len(self.running) < self.max_batch and self._has_room(self.waiting[0]):
-            admitted.append(self.waiting.popleft())
-            self.running.append(admitted[-1])
+        with self._door:
+            while self.waiting and len(self.running) < self.max_batch and self._has_room(self.waiting[0]):
+                admitted.append(self.waiting.popleft())
+                self.running.append(admitted[-1])
         return admitted
 
     def _has_room(self, sequence: Sequence) -> bool:
@@ -133,8 +137,10 @@ class Scheduler:
     def remove(self, sequence: Sequence) -> None:
         if sequence in self.running:
             self.running.remove(sequence)
-        elif sequence in self.waiting:
-            self.waiting.remove(sequence)
+            return
+        with self._door:
+            if sequence in self.waiting:
+                self.waiting.remove(sequence)
 
 
 def _priority(sequence: Sequence) -> int:

@@ -59,10 +59,10 @@ def share_of(ram: int | str, count: int, directory: Path, load: dict[str, Any]) 
     if here and budget > (free := available_memory() + own_memory()):
         raise RequestError(f"--ram is {budget / 2**30:.2f} GiB, and this machine has {free / 2**30:.2f} GiB free")
     share = budget // (count + 1)
+    told = {name: load[name] for name in ("context", "backbone", "text_only") if name in load}
     try:
-        config = ModelConfig.load(directory)
-        split_memory(open_checkpoint(directory), config, share, load.get("context"), load.get("backbone", "bf16"))
+        split_memory(open_checkpoint(directory), ModelConfig.load(directory), share, **told)
     except WeightsError as error:
-        told = f"--ram is for {count} replicas, and one more while they are replaced"
-        raise WeightsError(f"{told}; for each of them {error}") from None
+        why = f"--ram is for {count} replicas, and one more while they are replaced"
+        raise WeightsError(f"{why}; for each of them {error}") from None
     return share

@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from perilune.errors import MediaError
-from perilune.media.audio import load_audio
+from perilune.media.audio import MAX_SECONDS, load_audio
 from perilune.media.image import load_image, patches_of
 from perilune.media.patches import Patches, fit, resize
 from perilune.media.settings import MediaConfig
 from perilune.media.source import Source
-from perilune.media.video import Clip, load_clip, sample_indices
+from perilune.media.video import MAX_CLIP_BYTES, Clip, load_clip, sample_indices
 
 _WANTED = {
     "image": "uint8 [H, W, 3]",
@@ -69,15 +69,16 @@ def to_patches(given: Source | Decoded, config: MediaConfig) -> Patches:
     return patches_of(Image.fromarray(given.data), config)
 
 
-def to_samples(given: Source | Decoded) -> np.ndarray:
-    """A sound as float32 [T]."""
-    return given.data if isinstance(given, Decoded) else load_audio(given)
+def to_samples(given: Source | Decoded, max_seconds: float = MAX_SECONDS) -> np.ndarray:
+    """A sound as float32 [T]; a file is decoded up to `max_seconds`."""
+    return given.data if isinstance(given, Decoded) else load_audio(given, max_seconds=max_seconds)
 
 
-def to_clip(given: Source | Decoded, config: MediaConfig) -> Clip:
-    """The frames of a clip that are looked at; of decoded ones those its file's decoder would choose."""
+def to_clip(given: Source | Decoded, config: MediaConfig, max_bytes: int = MAX_CLIP_BYTES) -> Clip:
+    """The frames of a clip that are looked at, of a file `max_bytes` of them; of decoded ones those its file's decoder
+    would choose."""
     if not isinstance(given, Decoded):
-        return load_clip(given, config)
+        return load_clip(given, config, max_bytes=max_bytes)
     chosen = sample_indices(len(given.data), given.rate, config)
     size = fit(given.data.shape[2], given.data.shape[1], config.in_patch_limit_each_frame, config)
     frames = tuple(resize(Image.fromarray(given.data[i]), size) for i in chosen)

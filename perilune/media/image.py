@@ -1,13 +1,20 @@
-"""A picture file → patches: checked before it is decoded, turned upright, put on white, resized and cut."""
+"""A picture file → patches: checked before it is decoded, turned upright, put on white, resized and cut.
+
+Up to there it happens in a decoder's process (decoders.py); only the pixels come back, and are cut here.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from functools import partial
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from perilune.errors import MediaError
+from perilune.media.decoder_pipe import read_frames
+from perilune.media.decoders import decode_apart
 from perilune.media.patches import Patches, cut, fit, resize, token_grid
 from perilune.media.settings import PUBLISHED, MediaConfig
 from perilune.media.source import Source, open_source
@@ -17,6 +24,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 1 << 26
 MAX_SIDE = (1 << 16) - 1
+DECODE_SECONDS = 60.0
 
 _WANTED = "a PNG, JPEG, WebP, GIF or BMP file"
 _ORIENTATION = 0x0112
@@ -36,7 +44,10 @@ def load_image(source: Source, config: MediaConfig = PUBLISHED) -> Patches:
 
     A MediaError says what is wrong: an unknown format, a damaged or cut file, or a size beyond the limits above.
     """
-    return patches_of(decode_image(source), config)
+    job = {"kind": "image", "config": asdict(config)}
+    with open_source(source, MAX_BYTES, "the picture") as file:
+        found = decode_apart(file, "the picture", job, DECODE_SECONDS, partial(read_frames, max_bytes=3 * MAX_PIXELS))
+    return cut(found.frames, config)
 
 
 def patches_of(image: Image.Image, config: MediaConfig) -> Patches:
@@ -55,25 +66,27 @@ def image_item(patches: Patches) -> dict[str, Any]:
     return {"type": "image", "tokens": patches.tokens}
 
 
-def decode_image(source: Source) -> Image.Image:
-    """The picture in RGB, upright (EXIF), over white where it is transparent; the first frame of an animation."""
-    with open_source(source, MAX_BYTES, "the picture") as file:
-        try:
-            with Image.open(file, formats=FORMATS) as image:
-                _check_pixels(*image.size)
-                image.load()
-                return _upright(_rgb(image), image)
-        except MediaError:
-            raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise MediaError(f"the picture has too many pixels; at most {MAX_PIXELS:,} are decoded") from None
-        except Image.UnidentifiedImageError:
-            raise MediaError(f"the picture is not {_WANTED}, whatever its name says") from None
-        except MemoryError:
-            raise
-        # A decoder raises whatever a damaged file makes it raise, and its text may hold an address: it is not told on.
-        except Exception:
-            raise MediaError(f"the picture is damaged or ends too early; it must be {_WANTED} that is whole") from None
+def decode_image(file: BinaryIO) -> Image.Image:
+    """The picture in RGB, upright (EXIF), over white where it is transparent; the first frame of an animation.
+
+    What decoders run; load_image is for everyone else.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            _check_pixels(*image.size)
+            image.load()
+            return _upright(_rgb(image), image)
+    except MediaError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise MediaError(f"the picture has too many pixels; at most {MAX_PIXELS:,} are decoded") from None
+    except Image.UnidentifiedImageError:
+        raise MediaError(f"the picture is not {_WANTED}, whatever its name says") from None
+    except MemoryError:
+        raise
+    # A decoder raises whatever a damaged file makes it raise, and its text may hold an address: it is not told on.
+    except Exception:
+        raise MediaError(f"the picture is damaged or ends too early; it must be {_WANTED} that is whole") from None
 
 
 def _check_pixels(width: int, height: int) -> None:

@@ -1,11 +1,12 @@
 """Frames as they come in: a clip at the pace at which it plays, or a camera. Nothing is lost without a word.
 
-Both are decoded in a process of their own (video_pipe.py). A clip's decoder waits for whoever watches; a camera does
-not, so what it gives is held here, up to a cap.
+Both come frame by frame out of a decoder's process (decoders.py). A clip's decoder waits for whoever watches; a camera
+does not, so what it gives is held here, up to a cap.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import deque
@@ -16,16 +17,18 @@ from time import monotonic, sleep
 from typing import Protocol
 
 from perilune.errors import MediaError
+from perilune.media.decoder_pipe import Frame, each_frame
+from perilune.media.decoders import decoders
 from perilune.media.kinds import HEAD_BYTES, check_format
+from perilune.media.patches import most_tokens
 from perilune.media.settings import PUBLISHED, MediaConfig
 from perilune.media.source import Source, open_source
-from perilune.media.video import MAX_BYTES, on_disk
-from perilune.media.video_pipe import FILE_WORKER, MAX_SECONDS, Frame, decoder, each_frame
+from perilune.media.video import MAX_BYTES, MAX_SECONDS
 
-CAMERA_WORKER = "perilune.media.camera_worker"
 MAX_CAMERA_SECONDS = 24 * 3600
+MAX_DEVICE_LETTERS = 1000
 MAX_WAITING = 64  # frames of a camera; what comes when so many wait to be taken is lost, and counted
-SPARE_SECONDS = 600  # a decoder has so much more time than what it decodes
+SPARE_SECONDS = 600  # a decoder is waited for so much longer than what it decodes takes
 NAP = 0.1  # seconds; a wait is no longer, so that other things are noticed
 # By system: FFmpeg's input for cameras, what it needs to be told, and how it spells the camera with a number.
 CAMERAS = {"linux": ("v4l2", {}, "/dev/video{}"), "darwin": ("avfoundation", {"framerate": "30"}, "{}")}
@@ -142,9 +145,9 @@ class Camera:
                 if frame is not None:
                     self._add(frame, started)
                     started = True
-        except (MediaError, EOFError) as caught:
+        except MediaError as caught:
             error = caught
-        except ValueError:  # the pipe was closed: nobody watches any more
+        except OSError:  # the decoder's line was closed: nobody watches any more
             pass
         with self._came:
             self._done, self._error = True, error
@@ -164,11 +167,11 @@ class Camera:
 @contextmanager
 def playing(source: Source, config: MediaConfig = PUBLISHED, fast: bool = False) -> Generator[Playing, None, None]:
     """A clip as it plays: the frames `load_clip` would give. A MediaError, also from `take`, says what is wrong."""
-    job = {"config": asdict(config), "held": False}
-    with open_source(source, MAX_BYTES, "the clip") as file, on_disk(file) as readable:
+    job = {"kind": "video", "config": asdict(config), "max_bytes": None}
+    with open_source(source, MAX_BYTES, "the clip") as file:
         check_format(file.read(HEAD_BYTES), "video")
-        with decoder(FILE_WORKER, readable, job, MAX_SECONDS + SPARE_SECONDS) as records:
-            yield Playing(each_frame(records), fast)
+        with decoders().answer(file, "the clip", job, MAX_SECONDS + SPARE_SECONDS) as answer:
+            yield Playing(each_frame(answer, _most_bytes(config)), fast)
 
 
 @contextmanager
@@ -182,13 +185,25 @@ def camera(device: str, config: MediaConfig = PUBLISHED) -> Generator[Camera, No
             f"this model takes {most} frames of a clip, evenly spaced from its first to its last; a camera has no last "
             "one: give a file: --file CLIP"
         )
+    if len(device) > MAX_DEVICE_LETTERS:
+        raise MediaError(f"a camera's name has at most {MAX_DEVICE_LETTERS:,} letters, got {len(device):,}")
     named, options, numbered = CAMERAS[sys.platform]
     job = {
+        "kind": "camera",
         "config": asdict(config),
         "device": numbered.format(device) if device.isdecimal() else device,
         "format": named,
         "options": options,
         "seconds": MAX_CAMERA_SECONDS,
     }
-    with decoder(CAMERA_WORKER, None, job, MAX_CAMERA_SECONDS + SPARE_SECONDS) as records:
-        yield Camera(each_frame(records))
+    # A decoder gets an open file with each job; what a camera gives is in none.
+    with (
+        open(os.devnull, "rb") as nothing,
+        decoders().answer(nothing, f"the camera {device}", job, MAX_CAMERA_SECONDS + SPARE_SECONDS) as answer,
+    ):
+        yield Camera(each_frame(answer, _most_bytes(config)))
+
+
+def _most_bytes(config: MediaConfig) -> int:
+    """Of a frame that was fitted to the limits."""
+    return most_tokens(config.in_patch_limit_each_frame, config) * config.token_side**2 * 3

@@ -44,6 +44,20 @@ def token_grid(width: int, height: int, config: MediaConfig) -> tuple[int, int]:
     return -(-height // config.token_side), -(-width // config.token_side)
 
 
+def most_tokens(limit: int, config: MediaConfig) -> int:
+    """No picture that was fitted to `limit` takes more tokens, whatever its shape.
+
+    Sides of w and h pixels stand for w h / patch_size² of the limit, less what their last patches lacked before they
+    were fitted: the limit counts whole patches only. One patch in floor(w / patch_size) + 1 is the most of it.
+    """
+    fewest = np.arange(-(-config.longest_side // config.token_side)) * config.token_side + 1  # pixels of 1, 2, … tokens
+    whole = np.maximum(1, fewest // config.patch_size)
+    counted = fewest / config.patch_size * whole / (whole + 1)
+    counted[0] = 0  # one token is what any few pixels become
+    room = np.divide(limit * (1 + 1e-9), counted, out=np.full(len(counted), np.inf), where=counted > 0)
+    return int((np.arange(1, len(counted) + 1) * np.searchsorted(counted, room, "right")).max())
+
+
 def resize(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """An RGB picture at (width, height) as [H, W, C] uint8: bicubic, antialiased."""
     return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC))

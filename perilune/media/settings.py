@@ -96,6 +96,11 @@ class MediaConfig:
     def load(cls, directory: str | Path) -> MediaConfig:
         return cls.from_dict(read_json_object(Path(directory) / FILE_NAME, MAX_FILE_BYTES))
 
+    @classmethod
+    def of(cls, directory: Path | None) -> MediaConfig:
+        """As a model's directory says, else as published."""
+        return cls.load(directory) if directory and (directory / FILE_NAME).is_file() else PUBLISHED
+
     def to_dict(self) -> dict[str, Any]:
         """The published spelling; from_dict gives the same settings back."""
         written = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

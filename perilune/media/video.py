@@ -6,23 +6,24 @@ temporal_merge_kernel_size in a row make a chunk, which begins with the time of 
 
 from __future__ import annotations
 
-import io
-import tempfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from perilune.errors import MediaError
+from perilune.media.decoder_pipe import read_frames
+from perilune.media.decoders import decode_apart
 from perilune.media.patches import Patches, cut, token_grid
 from perilune.media.settings import PUBLISHED, MediaConfig
 from perilune.media.source import Source, open_source
-from perilune.media.video_pipe import decode_apart
 
 MAX_BYTES = 1 << 30
+MAX_SECONDS = 4 * 3600
 DECODE_SECONDS = 300.0
+# About 900 frames of the largest published size, which is 230,000 tokens: about the published context.
+MAX_CLIP_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,21 @@ class Clip:
             yield self.frames[start : start + self.config.temporal_merge_kernel_size]
 
 
-def load_clip(source: Source, config: MediaConfig = PUBLISHED, seconds: float = DECODE_SECONDS) -> Clip:
-    """The sampled frames of a clip (bytes or a path), decoded in a process of its own within `seconds`.
+def load_clip(
+    source: Source,
+    config: MediaConfig = PUBLISHED,
+    seconds: float = DECODE_SECONDS,
+    max_bytes: int = MAX_CLIP_BYTES,
+) -> Clip:
+    """The sampled frames of a clip (bytes or a path), `max_bytes` of them, decoded in a process of its own within
+    `seconds`.
 
     A MediaError says what is wrong: no clip, no pictures in it, a damaged file, or a size beyond a limit.
     """
-    with open_source(source, MAX_BYTES, "the clip") as file, on_disk(file) as readable:
-        decoded = decode_apart(readable, {"config": asdict(config), "held": True}, seconds)
+    max_bytes = min(max_bytes, MAX_CLIP_BYTES)
+    with open_source(source, MAX_BYTES, "the clip") as file:
+        job = {"kind": "video", "config": asdict(config), "max_bytes": max_bytes}
+        decoded = decode_apart(file, "the clip", job, seconds, partial(read_frames, max_bytes=max_bytes))
     return Clip(tuple(decoded.frames), tuple(index / decoded.fps for index in decoded.indices), config)
 
 
@@ -77,18 +86,3 @@ def sample_indices(count: int, fps: float, config: MediaConfig) -> list[int]:
     if config.max_num_frames_each_video is not None:
         wanted = min(wanted, config.max_num_frames_each_video)
     return np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()
-
-
-@contextmanager
-def on_disk(file: BinaryIO) -> Generator[BinaryIO, None, None]:
-    """What the decoder's process can read by itself: a file, never our memory."""
-    if not isinstance(file, io.BytesIO):
-        yield file
-        return
-    with tempfile.TemporaryFile() as spooled:
-        try:
-            spooled.write(file.getbuffer())
-            spooled.seek(0)
-        except OSError as error:
-            raise MediaError(f"the clip cannot be put on disk for its decoder: {error.strerror}") from None
-        yield spooled

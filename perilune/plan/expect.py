@@ -8,6 +8,7 @@ from pathlib import Path
 from perilune.api.budget import MemorySplit
 from perilune.api.gpu import MARGIN_BYTES, GpuSplit
 from perilune.config import ModelConfig
+from perilune.media.settings import MediaConfig
 from perilune.plan.kept import known_machine
 from perilune.plan.machine import gpu_rate
 from perilune.plan.needs import needs_of
@@ -24,7 +25,8 @@ def expectation(
     machine = known_machine(directory, memory.budget)
     if gpu is not None:
         machine = replace(machine, gpu_ram=gpu.budget + MARGIN_BYTES, gpu_rate=gpu_rate(gpu.device))
-    found = predict(needs_of(config, backbone), machine)
+    needs = needs_of(config, backbone, MediaConfig.of(directory), text_only=not memory.senses.weights)
+    found = predict(needs, machine)
     return (
         f"to expect: about {_rate(found.decode_rate)} tokens/s once the cache is warm, bound by {found.bound} (disk "
         f"{machine.reading / 1e9:.1f} GB/s, {found.hit_rate:.0%} of the experts from memory if they repeat as usual); "

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from perilune.api.budget import context_bytes, context_tokens, work_bytes
+from perilune.api.budget import context_bytes, context_tokens, conversation_tokens, work_bytes
 from perilune.api.gpu import CONTEXTS, beside_bytes
+from perilune.api.sense_room import SenseRoom, sense_room, tower_bytes
 from perilune.config import ModelConfig
+from perilune.media.settings import PUBLISHED, MediaConfig
 from perilune.model.quantised import is_quantised, quantised_bytes
+from perilune.weights.audio_names import audio_tensors
 from perilune.weights.names import expected_tensors, our_name
+from perilune.weights.vision_names import vision_tensors
 
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -30,6 +34,7 @@ class Needs:
     work: int  # memory beside the weights
     context: int  # memory for conversations
     gpu_beside: tuple[int, ...]  # both, on a GPU that holds the backbone, for fewer and fewer tokens
+    senses: SenseRoom  # memory to see and hear with
     kept_as: str = "bf16"  # the backbone
 
     @property
@@ -53,8 +58,11 @@ class Needs:
         return self.experts * (1 - (1 - self.per_token / self.experts) ** tokens)
 
 
-def needs_of(config: ModelConfig, kept_as: str = "bf16") -> Needs:
-    """Counted over the published tensors of the text model, with the backbone as "bf16", "int8" or "int4"."""
+def needs_of(
+    config: ModelConfig, kept_as: str = "bf16", limits: MediaConfig = PUBLISHED, text_only: bool = False
+) -> Needs:
+    """Counted over the published tensors, with the backbone as "bf16", "int8" or "int4". `limits` are those of its
+    pictures; `text_only` leaves out what the model sees and hears with."""
     number = SIZES[config.dtype]
     backbone = embedding = sums = expert_bytes = expert_sums = 0
     for name, tensor in expected_tensors(config).items():
@@ -84,8 +92,19 @@ def needs_of(config: ModelConfig, kept_as: str = "bf16") -> Needs:
         work=work_bytes(config),
         context=context_bytes(config, context_tokens(config, None)),
         gpu_beside=tuple(beside_bytes(config, context_tokens(config, tokens)) for tokens in CONTEXTS),
+        senses=sense_room(config, limits, conversation_tokens(config, None), {} if text_only else _towers(config)),
         kept_as=kept_as,
     )
+
+
+def _towers(config: ModelConfig) -> dict[str, int]:
+    """Bytes of the towers in memory."""
+    tensors: dict[str, tuple[int, ...]] = {}
+    if config.vision is not None:
+        tensors |= vision_tensors(config.vision, config.hidden_size)
+    if config.audio is not None:
+        tensors |= audio_tensors(config.audio, config.hidden_size)
+    return tower_bytes(config, {name: (math.prod(shape), SIZES[config.dtype]) for name, shape in tensors.items()})
 
 
 def _expert_number(name: str, number: int) -> int:

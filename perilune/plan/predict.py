@@ -76,7 +76,7 @@ def predict(
     """`even`: experts are chosen evenly, as a model of random weights does; then a cache serves what it holds."""
     gpu_room = _gpu_room(needs, machine)
     on_gpu = gpu_room is not None
-    fixed = needs.embedding // 8 + needs.work + (0 if on_gpu else needs.backbone + needs.context)
+    fixed = needs.embedding // 8 + needs.work + needs.senses.total + (0 if on_gpu else needs.backbone + needs.context)
     room, held = machine.ram - fixed, gpu_room or 0
     least = needs.expert * needs.per_token
 

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from perilune.api.sense_room import SenseRoom
 from perilune.plan.machine import Machine
 from perilune.plan.needs import Needs
 from perilune.plan.predict import Prediction, advice, best
@@ -28,7 +29,12 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         return {
             "model": self.model,
-            "needs": {**asdict(self.needs), "total": self.needs.total, "experts_a_token": self.needs.experts_a_token},
+            "needs": {
+                **asdict(self.needs),
+                "total": self.needs.total,
+                "experts_a_token": self.needs.experts_a_token,
+                "senses": {**asdict(self.needs.senses), "total": self.needs.senses.total},
+            },
             "machine": asdict(self.machine),
             "prediction": _row(self.here),
             "buy_next": {"what": self.next_step, "times_faster": round(self.next_gain, 2)},
@@ -40,6 +46,7 @@ class Plan:
         lines = [
             f"{self.model}: {_gb(n.total)} in all; a token reads {_gb(n.backbone)} that every token uses"
             + (f" and {_gb(n.experts_a_token)} of experts" if n.experts else ""),
+            *_senses(n.senses),
             f"{m.name}: {_gb(m.ram)} memory, {_gb(m.memory_rate)}/s from it, INT4 experts {_gb(m.expert_rate)}/s, "
             f"disk {_gb(m.reading)}/s",
         ]
@@ -77,6 +84,13 @@ def make_plan(model: str, kinds: Sequence[Needs], machine: Machine, others: list
     needs, here = best(kinds, machine, even=even)
     what, gain = advice(needs, machine)
     return Plan(model, needs, machine, here, what, gain, [best(kinds, other)[1] for other in others])
+
+
+def _senses(room: SenseRoom) -> list[str]:
+    if not room.weights:
+        return []
+    towers = f"{_gb(sum(room.weights.values()))} weights"
+    return [f"to {room.verb}: {_gb(room.total)} of memory ({towers}), set aside unless --text-only"]
 
 
 def _on_gpu(p: Prediction) -> str:

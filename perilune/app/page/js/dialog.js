@@ -4,7 +4,7 @@ import { iconButton } from "./icons.js";
 import { t } from "./i18n.js";
 
 /** Shows a sheet; resolves with what `close(value)` was given, or null. `fill(close)` gives its content. */
-export function sheet(title, fill, { wide = false } = {}) {
+export function sheet(title, fill) {
   return new Promise((resolve) => {
     let result = null;
     const close = (value = null) => {
@@ -18,7 +18,7 @@ export function sheet(title, fill, { wide = false } = {}) {
       h("h2", { id }, title),
       iconButton("close", t("close"), () => close()),
     );
-    const dialog = h("dialog", { class: wide ? "sheet wide" : "sheet", "aria-labelledby": id }, head);
+    const dialog = h("dialog", { class: "sheet", "aria-labelledby": id }, head);
     dialog.append(h("div", { class: "sheet-body" }, fill(close)));
     dialog.addEventListener("close", () => (dialog.remove(), resolve(result)));
     dialog.addEventListener("pointerdown", (event) => event.target === dialog && close());

@@ -1,15 +1,11 @@
-"""The clip decoder, in a process of its own: a hostile file can end nothing but this.
+"""A clip's file → its sampled frames, decoded by FFmpeg; it runs in a decoder's process (decoder_worker.py).
 
-It reads the clip on its standard input and writes the records of video_pipe.py. Limits first: memory, processor time,
-nothing written to disk. FFmpeg may use the containers and decoders named here, and opens nothing by itself.
+FFmpeg may use the containers and decoders named here, and opens nothing by itself.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NoReturn
 
@@ -18,11 +14,15 @@ from av.stream import Disposition
 from PIL import Image
 
 from perilune.errors import MediaError
+<<<<<<< HEAD:perilune/media/video_worker.py
 from perilune.media import video_pipe
 from perilune.media.confine import confine
+=======
+from perilune.media import decoder_pipe as pipe
+>>>>>>> main:perilune/media/video_file.py
 from perilune.media.patches import fit, resize
 from perilune.media.settings import MediaConfig
-from perilune.media.video import sample_indices
+from perilune.media.video import MAX_SECONDS, sample_indices
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,flv,ogg"
 CODECS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg1video,mpeg2video,mpeg4,mjpeg,theora,gif"
@@ -35,6 +35,7 @@ READ_BYTES = 1 << 18
 _TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
 
+<<<<<<< HEAD:perilune/media/video_worker.py
 def main() -> None:
     work(lambda job: _decode(sys.stdin.buffer, MediaConfig(**job["config"]), job["limits"]["threads"], job["held"]))
 
@@ -57,12 +58,17 @@ def work(decode: Callable[[dict[str, Any]], Iterator[bytes]]) -> None:
 
 def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> Iterator[bytes]:
     """`held`: all frames are held at once, so there must be room for them."""
+=======
+def decode_clip(file: BinaryIO, config: MediaConfig, max_bytes: int | None, threads: int) -> Iterator[bytes]:
+    """The records of a clip: its sampled frames, resized, `max_bytes` of them (None: any number, as they are not held
+    together). Raises MediaError."""
+>>>>>>> main:perilune/media/video_file.py
     count, fps = _count(file, threads)
     found, size = 0, None
     for attempt in range(2):
         wanted = sample_indices(count, fps, config)
         if attempt:
-            yield video_pipe.record(video_pipe.AGAIN)
+            yield pipe.record(pipe.AGAIN)
         chosen, found = iter(wanted), 0
         following = next(chosen)
         for picture in _pictures(file, threads):
@@ -70,11 +76,11 @@ def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> It
                 image = upright(picture)
                 if size is None:
                     size = fit(*image.size, config.in_patch_limit_each_frame, config)
-                    if held:
-                        video_pipe.check_room(len(wanted), *size)
-                    yield video_pipe.sizes(*size, fps)
+                    if max_bytes is not None:
+                        pipe.check_room(len(wanted), *size, max_bytes)
+                    yield pipe.sizes(*size, fps)
                 # Later frames of another size are brought to the size of the first, as players do.
-                yield video_pipe.frame(found, resize(image, size))
+                yield pipe.frame(found, resize(image, size))
                 following = next(chosen, -1)
             found += 1
         if found >= count or not found:
@@ -83,7 +89,7 @@ def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> It
         count = found
     if not found:
         raise MediaError("the clip has no picture that can be decoded")
-    yield video_pipe.record(video_pipe.END)
+    yield pipe.record(pipe.END)
 
 
 def _count(file: BinaryIO, threads: int) -> tuple[int, float]:
@@ -103,8 +109,8 @@ def _count(file: BinaryIO, threads: int) -> tuple[int, float]:
     if count > 1 and (not rate or rate <= 0):
         raise MediaError("the clip does not say how many frames it has a second")
     fps = float(rate) if rate and rate > 0 else 1.0
-    if count / fps > video_pipe.MAX_SECONDS:
-        raise MediaError(f"the clip takes {count / fps:,.0f} s; at most {video_pipe.MAX_SECONDS:,} s are looked at")
+    if count / fps > MAX_SECONDS:
+        raise MediaError(f"the clip takes {count / fps:,.0f} s; at most {MAX_SECONDS:,} s are looked at")
     return count, fps
 
 
@@ -179,7 +185,3 @@ def upright(picture: av.VideoFrame) -> Image.Image:
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     raise MediaError("the clip asks for other files; it must hold everything itself")
-
-
-if __name__ == "__main__":
-    main()
