@@ -299,19 +299,10 @@ class Model:
             calls_before=count_calls(messages),
         )
         grammar = None if shape is None else self._grammar(shape)
-<<<<<<< HEAD
-        request = replace(
-            self._request(rendered.ids, sampling, grammar, reading),
-            media=self._media(perceived, rendered),
-            cache_salt=cache_salt,
-            priority=priority,
-            routing=routing,
-        )
-=======
-        request = self._request(rendered.ids, sampling, grammar)
+        request = self._request(rendered.ids, sampling, grammar, reading)
         self.engine.check(request)  # before towers work for a prompt that has no room
-        request = replace(request, media=self._media(perceived, rendered), cache_salt=cache_salt, priority=priority)
->>>>>>> main
+        media = self._media(perceived, rendered)
+        request = replace(request, media=media, cache_salt=cache_salt, priority=priority, routing=routing)
         spent = tuple(one.tokens for one in perceived)
         return ReplyStream(self.engine, request, parser, on_prefill, trim=reading is not None, media_tokens=spent)
 

@@ -24,8 +24,8 @@ from perilune.documents.decode import decode
 from perilune.documents.names import clean_name
 from perilune.documents.source import READ_BYTES
 from perilune.errors import DocumentError
+from perilune.media.decoders import decoder_environment
 from perilune.media.kinds import HEAD_BYTES, kind_of
-from perilune.media.video_pipe import decoder_environment
 
 WORKER = "perilune.app.extract_worker"
 MOST_SECONDS = 120.0

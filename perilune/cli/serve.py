@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-<<<<<<< HEAD
-from typing import TYPE_CHECKING, Annotated, Any
-=======
-from typing import Annotated
->>>>>>> main
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -87,16 +83,9 @@ def serve(
         keys = (new_key(),)
         typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
     served = name or (Path(model).name if "/" in model else model)
-<<<<<<< HEAD
-    asked: dict[str, Any] = {"keys": keys, "origins": tuple(allow_origin or ()), "strict_k2": strict_k2}
-    asked |= {"most": most, "most_of_key": most_of_key}
+    asked = dict(keys=keys, origins=tuple(allow_origin or ()), strict_k2=strict_k2, most=most, most_of_key=most_of_key)
     folder, page = state or state_folder(f"{served}-{port}"), None if ray else find_page()
     tell = partial(_tell, served, host, page is not None, open_browser)
-=======
-    asked = dict(keys=keys, origins=tuple(allow_origin or ()), strict_k2=strict_k2, most=most, most_of_key=most_of_key)
-    folder = state or state_folder(f"{served}-{port}")
-    tell = partial(_tell, served, host)
->>>>>>> main
     if ray is not None:
         from perilune.fleet.serve import serve_fleet
 

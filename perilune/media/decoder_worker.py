@@ -19,10 +19,9 @@ from typing import Any, BinaryIO
 
 from perilune.errors import MediaError
 from perilune.media import decoder_pipe as pipe
+from perilune.media.confine import confine, confine_job
 from perilune.media.patches import fit, resize
 from perilune.media.settings import MediaConfig
-
-MOST_LIKELY = "1000"  # to be ended by the system when memory runs out
 
 
 def main() -> None:
@@ -30,12 +29,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = socket.socket(fileno=os.dup(0))
     threading.Thread(target=_end_with, args=(line,), daemon=True).start()
-    _limit_for_good(int(sys.argv[1]))
+    confine(int(sys.argv[1]))
     with line.makefile("wb") as out:
         while (got := socket.recv_fds(line, pipe.MAX_JOB_BYTES, 1))[0]:
             content, (descriptor,) = got[:2]
             job = json.loads(content)
-            _limit(job["limits"])
+            confine_job(job["limits"]["bytes"], job["limits"]["seconds"])
             with os.fdopen(descriptor, "rb") as file:
                 file.seek(0)
                 try:
@@ -86,35 +85,6 @@ def _end_with(line: socket.socket) -> None:
     gone.register(line, 0)  # says POLLHUP and nothing else
     gone.poll()
     os._exit(0)
-
-
-def _limit_for_good(most_bytes: int) -> None:
-    try:
-        with open("/proc/self/oom_score_adj", "w") as mine:
-            mine.write(MOST_LIKELY)
-    except OSError:  # another system
-        pass
-    try:
-        import resource
-    except ImportError:  # no such limits on this system; the other process's clock remains
-        return
-    for kind, most in ((resource.RLIMIT_AS, most_bytes), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        hard = resource.getrlimit(kind)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, most))
-
-
-def _limit(limits: dict[str, int]) -> None:
-    """Memory, and processor time from now on; beyond it there is SIGXCPU, which ends the process."""
-    try:
-        import resource
-    except ImportError:
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    until = int(used.ru_utime + used.ru_stime) + limits["seconds"]
-    for kind, most in ((resource.RLIMIT_AS, limits["bytes"]), (resource.RLIMIT_CPU, until)):
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 if __name__ == "__main__":

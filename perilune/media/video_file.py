@@ -14,12 +14,7 @@ from av.stream import Disposition
 from PIL import Image
 
 from perilune.errors import MediaError
-<<<<<<< HEAD:perilune/media/video_worker.py
-from perilune.media import video_pipe
-from perilune.media.confine import confine
-=======
 from perilune.media import decoder_pipe as pipe
->>>>>>> main:perilune/media/video_file.py
 from perilune.media.patches import fit, resize
 from perilune.media.settings import MediaConfig
 from perilune.media.video import MAX_SECONDS, sample_indices
@@ -35,34 +30,9 @@ READ_BYTES = 1 << 18
 _TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
 
-<<<<<<< HEAD:perilune/media/video_worker.py
-def main() -> None:
-    work(lambda job: _decode(sys.stdin.buffer, MediaConfig(**job["config"]), job["limits"]["threads"], job["held"]))
-
-
-def work(decode: Callable[[dict[str, Any]], Iterator[bytes]]) -> None:
-    """Writes the records that come of the job on the command line, under its limits."""
-    job = json.loads(sys.argv[1])
-    out = os.fdopen(os.dup(1), "wb")
-    # Whatever a library prints must not come between the records.
-    os.dup2(2, 1)
-    confine(job["limits"]["bytes"], job["limits"]["seconds"])
-    try:
-        for record in decode(job):
-            out.write(record)
-            out.flush()
-    except MediaError as error:
-        out.write(video_pipe.record(video_pipe.ERROR, str(error).encode()[: video_pipe.MAX_ERROR_BYTES]))
-    out.close()
-
-
-def _decode(file: BinaryIO, config: MediaConfig, threads: int, held: bool) -> Iterator[bytes]:
-    """`held`: all frames are held at once, so there must be room for them."""
-=======
 def decode_clip(file: BinaryIO, config: MediaConfig, max_bytes: int | None, threads: int) -> Iterator[bytes]:
     """The records of a clip: its sampled frames, resized, `max_bytes` of them (None: any number, as they are not held
     together). Raises MediaError."""
->>>>>>> main:perilune/media/video_file.py
     count, fps = _count(file, threads)
     found, size = 0, None
     for attempt in range(2):
