@@ -25,7 +25,7 @@ def confine(most_bytes: int, seconds: int | None = None) -> None:
 
 
 def confine_job(most_bytes: int, seconds: int) -> None:
-    """Memory, and processor time from now on, of one of many jobs; beyond it there is SIGXCPU, which ends the process."""
+    """Memory, and processor time from now on, of one of many jobs; beyond it SIGXCPU ends the process."""
     try:
         import resource
     except ImportError:
