@@ -11,11 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 
 from perilune.engine.cache import PrefixCache
-from perilune.engine.routes import Routes
+from perilune.engine.routes import Route, Routes
 from perilune.engine.runner import PREFILL_CHUNK, Runner
 from perilune.engine.sample import Sampler
 from perilune.engine.scheduler import MAX_BATCH, MAX_WAITING, Scheduler, Sequence
@@ -178,7 +179,8 @@ class Engine:
         try:
             chunks = [(self._chunk_ids(s), _state(s)) for s in sequences]
             embeds = [sequence.request.embeds for sequence in sequences]
-            made = self.runner.prefill_together(chunks, partial(self._report, sequences), embeds)
+            with self.routes.watched(any(s.request.routing for s in sequences)) as seen:
+                made = self.runner.prefill_together(chunks, partial(self._report, sequences), embeds)
         except Exception as error:
             if len(sequences) == 1:
                 self._fail(sequences[0], error)
@@ -186,8 +188,9 @@ class Engine:
             for sequence in sequences:  # run them alone to find whose fault it was
                 self._prefill(sequence)
             return
-        for sequence, given in zip(sequences, made, strict=True):
-            self._prefill(sequence, given)
+        ends = list(accumulate(len(ids) for ids, _ in chunks))
+        for sequence, given, end in zip(sequences, made, ends, strict=True):
+            self._prefill(sequence, given, seen.of(end - 1, ends[-1]))
             sequence.prefill_seconds += time.perf_counter() - began
 
     def _report(self, sequences: list[Sequence], layers: int) -> None:
@@ -201,8 +204,11 @@ class Engine:
         start = _state(sequence).length
         return sequence.ids[start : start + self._chunk_of(sequence)]
 
-    def _prefill(self, sequence: Sequence, given: np.ndarray | None = None) -> None:
-        """Reads the next chunk of a prompt; logits or hidden states are given where that was done with others."""
+    def _prefill(
+        self, sequence: Sequence, given: np.ndarray | None = None, routes: tuple[Route, ...] | list[Route] = ()
+    ) -> None:
+        """Reads the next chunk of a prompt; logits or hidden states, and the routes of its last token, are given where
+        that was done with others."""
         state, embeds = _state(sequence), sequence.request.embeds
         began = time.perf_counter()
         try:
@@ -217,7 +223,7 @@ class Engine:
                 self._keep_border(sequence, state)
                 if not sequence.reads_prompt:
                     if sequence.request.routing:
-                        sequence.routed.append(seen.of(0, 1))
+                        sequence.routed.append(list(routes) or seen.of(0, 1))
                     self._accept(sequence, sequence.sampler(given[: self.vocab_size]))
         except Exception as error:  # a fault belongs to its request; the others go on
             self._fail(sequence, error)

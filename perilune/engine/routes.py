@@ -37,8 +37,8 @@ class Seen:
     rows: dict[int, list[Row]] = field(default_factory=lambda: defaultdict(list))
 
     def of(self, index: int, count: int) -> list[Route]:
-        """The routes of one of `count` sequences that took a step together, each with one token. A layer that other
-        rows passed too tells only of a sequence that was alone: there the last row is the newest token."""
+        """The routes of one of `count` tokens that took a step together. A layer that other rows passed too tells only
+        of a sequence that was alone: there the last row is the newest token."""
         routes = []
         for layer, rows in sorted(self.rows.items()):
             if len(rows) == count or count == 1:
