@@ -74,14 +74,10 @@ def serve(
     from perilune.media.fetch import Remote
     from perilune.server.app import make_app
     from perilune.server.app import serve as run
-    from perilune.server.guard import is_loopback, new_key, read_keys
     from perilune.server.kept import Kept, state_folder
 
-    keys = read_keys(api_key, api_key_file)
+    keys = _keys(api_key, api_key_file, host)
     remote = Remote(allow_remote_media) if allow_remote_media else None
-    if not keys and not is_loopback(host):
-        keys = (new_key(),)
-        typer.echo(f"others can reach {host}, so a key was made: {keys[0]}", err=True)
     served = name or (Path(model).name if "/" in model else model)
     asked = dict(keys=keys, origins=tuple(allow_origin or ()), strict_k2=strict_k2, most=most, most_of_key=most_of_key)
     folder, page = state or state_folder(f"{served}-{port}"), None if ray else find_page()
@@ -98,6 +94,18 @@ def serve(
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only)
     opt.tell_speed(opened, backbone)
     run(make_app(opened, served, kept=Kept(folder), remote=remote, page=page, **asked), host, port, tell)
+
+
+def _keys(api_key: str | None, file: Path | None, host: str) -> tuple[str, ...]:
+    """Those that were given; where others can reach the server and none was, one is made and told."""
+    from perilune.server.guard import is_loopback, new_key, read_keys
+
+    keys = read_keys(api_key, file)
+    if keys or is_loopback(host):
+        return keys
+    made = new_key()
+    typer.echo(f"others can reach {host}, so a key was made: {made}", err=True)
+    return (made,)
 
 
 def find_page() -> MakeDoor | None:
