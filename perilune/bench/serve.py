@@ -66,7 +66,7 @@ class Soak:
     failed: int
     memory_warm: float  # bytes of the server's memory after the warm-up
     memory_end: float
-    spread: float  # tokens a second of the fastest client by those of the slowest
+    spread: float  # turns of the client that had most by those of the one that had fewest
 
     @property
     def growth(self) -> float:
@@ -97,7 +97,7 @@ def _row_text(row: ServeRow) -> str:
 def _soak_text(soak: Soak) -> str:
     ends = f"{soak.replies} replies, {soak.hung_up} hung up, {soak.refused} refused, {soak.failed} failed"
     memory = f"{soak.memory_warm / 1e6:,.0f} to {soak.memory_end / 1e6:,.0f} MB ({100 * soak.growth:+.1f} %)"
-    spread = f"fastest client by slowest {soak.spread:.2f}"
+    spread = f"most turns of a client by fewest {soak.spread:.2f}"
     return f"{soak.clients:>4} clients for {soak.seconds:.0f} s: {ends}, memory {memory}, {spread}"
 
 
@@ -223,7 +223,7 @@ async def _ask(port: int, fields: dict[str, Any], most_events: int = 1 << 30) ->
 async def _soak(port: int, process: subprocess.Popen[str], count: int, seconds: float) -> Soak:
     began = time.perf_counter()
     tally = {"replies": 0, "hung_up": 0, "refused": 0, "failed": 0}
-    events = [0] * count
+    turns = [0] * count
     warm = 0.0
 
     async def one(client: int) -> None:
@@ -236,9 +236,9 @@ async def _soak(port: int, process: subprocess.Popen[str], count: int, seconds: 
             except (OSError, IndexError):
                 tally["failed"] += 1
                 continue
-            events[client] += heard.events
             if heard.status == 429:
                 await asyncio.sleep(RETRY_SECONDS)
+            turns[client] += heard.status == 200
             kind = {200: "hung_up" if leaves else "replies", 429: "refused"}.get(heard.status, "failed")
             tally[kind] += 1
 
@@ -248,7 +248,7 @@ async def _soak(port: int, process: subprocess.Popen[str], count: int, seconds: 
         warm = resident(process.pid)
 
     await asyncio.gather(watch(), *(one(client) for client in range(count)))
-    spread = max(events) / max(1, min(events))
+    spread = max(turns) / max(1, min(turns))
     return Soak(count, seconds, **tally, memory_warm=warm, memory_end=resident(process.pid), spread=spread)
 
 
