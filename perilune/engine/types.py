@@ -152,6 +152,8 @@ def token_ids(ids: Iterable[Any], name: str) -> tuple[int, ...]:
     if not isinstance(ids, Iterable):
         raise RequestError(f"{name} must be a list of integers, got {type(ids).__name__}")
     plain = tuple(ids)
+    if set(map(type, plain)) == {int} and min(plain) >= 0:  # the usual case, fast enough for millions
+        return plain
     for index, value in enumerate(plain):
         if type(value) is not int and not _is_integer(value):
             raise RequestError(f"{name}[{index}] must be an integer, got {_shown(value)}")
