@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -241,45 +242,37 @@ def test_several_threads_may_share_an_engine():
     assert [replies[i] for i in range(4)] == [reply(engine(), r) for r in requests]
 
 
+@contextmanager
+def another_inside_a_step(one: Engine, sequence):
+    """Another thread follows `sequence` and stays inside a step until the block ends."""
+    inside, done, decode = threading.Event(), threading.Event(), one.runner.decode
+
+    def slow_decode(ids, states):
+        inside.set()
+        assert done.wait(10)
+        return decode(ids, states)
+
+    one.runner.decode = slow_decode
+    stepping = threading.Thread(target=lambda: list(one.follow(sequence)))
+    stepping.start()
+    assert inside.wait(10)
+    yield
+    done.set()
+    stepping.join()
+
+
 def test_cancelling_waits_for_nobody_and_is_not_forgotten():
     """Someone leaves while another thread is inside a step: the call comes back at once, and the step's end ends it."""
     one = engine()
     leaving, staying = one.submit(request(20, max_tokens=400)), one.submit(request(20, 1, max_tokens=3))
-    inside, left = threading.Event(), threading.Event()
-    decode = one.runner.decode
-
-    def slow_decode(ids, states):
-        inside.set()
-        assert left.wait(10)
-        return decode(ids, states)
-
-    one.runner.decode = slow_decode
-    stepping = threading.Thread(target=lambda: list(one.follow(staying)))
-    stepping.start()
-    assert inside.wait(10)
-    one.cancel(leaving)
-    assert not leaving.finished
-    left.set()
-    stepping.join()
+    with another_inside_a_step(one, staying):
+        one.cancel(leaving)
+        assert not leaving.finished
     assert leaving.finish_reason == "cancelled" and staying.finish_reason == "length" and not one.has_work
 
 
 def test_whoever_comes_during_a_step_waits_for_a_place_not_for_the_step():
     one = engine()
-    first = one.submit(request(20, max_tokens=2))
-    inside, came = threading.Event(), threading.Event()
-    decode = one.runner.decode
-
-    def slow_decode(ids, states):
-        inside.set()
-        assert came.wait(10)
-        return decode(ids, states)
-
-    one.runner.decode = slow_decode
-    stepping = threading.Thread(target=lambda: list(one.follow(first)))
-    stepping.start()
-    assert inside.wait(10)
-    second = one.submit(request(20, 1, max_tokens=2))
-    came.set()
-    stepping.join()
+    with another_inside_a_step(one, one.submit(request(20, max_tokens=2))):
+        second = one.submit(request(20, 1, max_tokens=2))
     assert [t.id for t in one.follow(second)] == reply(engine(), request(20, 1, max_tokens=2))
