@@ -92,6 +92,9 @@ def test_without_its_folder_the_server_runs_as_before(directory, tmp_path):
     shutil.copy(PACKAGE / "cli" / "app.py", package / "cli" / "app.py")
     assert not (package / "app").exists()
     shutil.copy(PACKAGE / "server" / "app.py", package / "server" / "app.py")
+    # An editable install would look for what is missing in the folder that it was made from.
+    forget = "sys.meta_path = [f for f in sys.meta_path if 'editable' not in getattr(f, '__module__', '')]"
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\n{forget}\n")
     words = ("--model", str(directory), "--state", str(tmp_path / "state"))
     with running("serve", *words, package=package) as process:
         at = address(process, r"is served at (http://\S+)/v1")
