@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_models import prompt, tiny_transformer
+from tiny_models import prompt, tiny_transformer, write_model
 
+import perilune
 from perilune.engine.runner import Runner
 
 MODEL = tiny_transformer()
@@ -35,3 +36,13 @@ def test_chunks_and_single_tokens_give_the_logits_of_the_whole():
 def test_a_chunk_has_at_least_one_token():
     with pytest.raises(ValueError, match="at least 1"):
         Runner(MODEL, 0)
+
+
+def test_prompts_are_read_together_where_that_changes_no_bit(tmp_path):
+    opened = perilune.load(write_model(tmp_path, tiny_transformer()))
+    runner = Runner(opened.transformer)
+    assert runner.reads_together and not Runner(tiny_transformer()).reads_together  # INT4 experts, float ones
+    prompts = [[1, 2, 3], [*range(5, 75)], [7] * 9, [8]]
+    together = runner.prefill_together([(ids, runner.new_state()) for ids in prompts])
+    for ids, logits_V in zip(prompts, together, strict=True):
+        assert np.array_equal(runner.prefill(ids, runner.new_state()), logits_V)

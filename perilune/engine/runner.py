@@ -17,6 +17,7 @@ from perilune.model.checkpoint import expert_store
 from perilune.model.listen import hear, listen, new_live
 from perilune.model.memory import StoredPages
 from perilune.model.model import Transformer
+from perilune.model.moe import Int4Experts, MoE
 from perilune.model.speak import reads_nothing, speak
 from perilune.model.state import SequenceState
 
@@ -32,9 +33,13 @@ class Runner:
         self.model = model.eval()
         self.config = model.config
         self.prefill_chunk = prefill_chunk
-        # Prompts share the weights of experts: in memory that saves a third of short ones, from disk nearly all.
-        self.reads_together = self.config.memory is None and self.config.linear_attention is None
-        self._streams = self.reads_together and expert_store(model) is not None
+        plain = self.config.memory is None and self.config.linear_attention is None
+        self._streams = plain and expert_store(model) is not None
+        # Prompts share the weights of experts: in memory that saves a third of short ones, from disk nearly all. Float
+        # experts run in torch, where a row's last bits depend on how many there are.
+        experts = [module.experts for module in model.modules() if isinstance(module, MoE)]
+        exact = bool(experts) and all(isinstance(each, Int4Experts) for each in experts)
+        self.reads_together = self._streams or (plain and exact)
 
     def new_state(self, pages: StoredPages | None = None) -> SequenceState:
         """The state of a sequence without tokens, on what was read before it."""
