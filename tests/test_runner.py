@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_models import prompt, tiny_transformer, write_model
+from tiny_models import prompt, tiny_transformer
 
 import perilune
 from perilune.engine.runner import Runner
+from perilune.synth import synthesize
 
 MODEL = tiny_transformer()
 
@@ -39,7 +40,8 @@ def test_a_chunk_has_at_least_one_token():
 
 
 def test_prompts_are_read_together_where_that_changes_no_bit(tmp_path):
-    opened = perilune.load(write_model(tmp_path, tiny_transformer()))
+    synthesize("tiny", tmp_path)
+    opened = perilune.load(tmp_path)
     runner = Runner(opened.transformer)
     assert runner.reads_together and not Runner(tiny_transformer()).reads_together  # INT4 experts, float ones
     prompts = [[1, 2, 3], [*range(5, 75)], [7] * 9, [8]]
