@@ -1,7 +1,7 @@
 """A server that keeps what it is asked to keep, for the `model` of a test file, behind two keys."""
 
 import pytest
-from served import KEYS, served
+from served import CLIENTS, KEYS, served
 
 from perilune.server.kept import Kept
 
@@ -17,3 +17,5 @@ def place(tmp_path):
 def address(model, place):
     with served(model, kept=place, keys=KEYS) as at:
         yield at
+        while CLIENTS:
+            CLIENTS.pop().close()

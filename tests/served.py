@@ -14,9 +14,13 @@ from perilune.server.app import make_app
 KEYS = ("first-key-of-two", "second-key-of-two")
 
 
+CLIENTS = []  # of the test that runs; the fixture `address` closes them
+
+
 def client_of(address, key=KEYS[0]):
     """OpenAI's client of a server that asks for keys."""
-    return openai.OpenAI(base_url=address + "/v1", api_key=key, max_retries=0)
+    CLIENTS.append(openai.OpenAI(base_url=address + "/v1", api_key=key, max_retries=0))
+    return CLIENTS[-1]
 
 
 def tiny_model(folder, **options):
