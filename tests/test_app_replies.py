@@ -234,7 +234,13 @@ def test_no_more_are_written_at_a_time_than_there_are_places(talking):
     finally:
         for reply in began:
             one.post(f"/replies/{reply}/stop")
-    until(lambda: one.replied(chat, parent, max_tokens=1)[0]["state"] == "done")
+
+    def answered():
+        """A place is free when its reply has left the engine, a moment after it was told to stop."""
+        answer = one.post(f"/chats/{chat}/replies", json={"parent": parent, "max_tokens": 1})
+        return answer.status_code == 201 and one.events(answer.json()["id"])[-1][1]["message"]["state"] == "done"
+
+    until(answered)
 
 
 def test_deleting_a_chat_ends_what_is_written_in_it(talking):
@@ -294,8 +300,8 @@ def test_a_server_that_is_killed_has_what_was_written_before(tmp_path):
 
 def test_another_key_does_not_hear_a_reply(talker, tmp_path):
     with paged(talker, tmp_path, keys=KEYS) as at, Browser(at) as one, Browser(at) as other:
-        one.post("/session", json={"key": KEYS[0]})
-        other.post("/session", json={"key": KEYS[1]})
+        one.signed_in(KEYS[0])
+        other.signed_in(KEYS[1])
         chat, parent = asked(one)
         made = one.made(f"/chats/{chat}/replies", parent=parent, **GREEDY, max_tokens=LONG)
         for path in ("stop", "answer"):
