@@ -19,6 +19,10 @@ class Browser(httpx.Client):
     def __init__(self, address, **options):
         super().__init__(base_url=address + API, headers={"x-perilune": "1"}, timeout=60, **options)
 
+    def signed_in(self, key):
+        self.post("/session", json={"key": key})
+        return self
+
     def made(self, path, **body):
         answer = self.post(path, json=body)
         assert answer.status_code == 201, answer.text

@@ -17,15 +17,13 @@ def address(tmp_path_factory):
 @pytest.fixture
 def one(address):
     with Browser(address) as made:
-        made.post("/session", json={"key": KEYS[0]})
-        yield made
+        yield made.signed_in(KEYS[0])
 
 
 @pytest.fixture
 def other(address):
     with Browser(address) as made:
-        made.post("/session", json={"key": KEYS[1]})
-        yield made
+        yield made.signed_in(KEYS[1])
 
 
 def titles(browser, **asked):

@@ -21,8 +21,7 @@ def address(model, tmp_path):
 @pytest.fixture
 def one(address):
     with Browser(address) as made:
-        made.post("/session", json={"key": KEYS[0]})
-        yield made
+        yield made.signed_in(KEYS[0])
 
 
 def test_a_project_is_made_changed_listed_and_deleted(one):
@@ -78,7 +77,7 @@ def test_instructions_and_files_stand_before_everything(one, model):
 def test_nobody_sees_or_changes_anothers_project(one, address):
     project = one.made("/projects", name="secret")["id"]
     with Browser(address) as other:
-        other.post("/session", json={"key": KEYS[1]})
+        other.signed_in(KEYS[1])
         for method in ("GET", "PATCH", "DELETE"):
             refused(other.request(method, f"/projects/{project}", json={} if method == "PATCH" else None), 404)
         refused(other.post("/chats", json={"project": project}), 404)

@@ -7,6 +7,7 @@ cancel it; what has come until then stays readable.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields
 from types import TracebackType
@@ -66,11 +67,11 @@ class ChatReply(Reply):
     media_tokens: tuple[int, ...] = ()  # of the prompt, those of each of its pictures, sounds and clips
 
 
-class Closing:
+class Closing(ABC):
     """What `with` closes at its end."""
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self

@@ -182,4 +182,6 @@ class _Talk:
         return f"real-time factor {self.listener.real_time_factor:.2f}"
 
     def _say(self, text: str) -> None:
-        self.aside.print(text, style="dim", markup=False, soft_wrap=True)
+        from perilune.cli import output
+
+        output.say_aside(self.aside, text)

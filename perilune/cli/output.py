@@ -29,6 +29,11 @@ def plain(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
+def say_aside(console: Console, text: str) -> None:
+    """A line beside the reply, which others may have written: nothing in it is markup."""
+    console.print(text, style="dim", markup=False, soft_wrap=True)
+
+
 class Progress:
     """How much of the prompt has been read: on stderr, until the reply begins, and only for people."""
 

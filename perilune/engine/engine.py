@@ -204,9 +204,7 @@ class Engine:
         start = _state(sequence).length
         return sequence.ids[start : start + self._chunk_of(sequence)]
 
-    def _prefill(
-        self, sequence: Sequence, given: np.ndarray | None = None, routes: tuple[Route, ...] | list[Route] = ()
-    ) -> None:
+    def _prefill(self, sequence: Sequence, given: np.ndarray | None = None, routes: list[Route] | None = None) -> None:
         """Reads the next chunk of a prompt; logits or hidden states, and the routes of its last token, are given where
         that was done with others."""
         state, embeds = _state(sequence), sequence.request.embeds
@@ -223,7 +221,7 @@ class Engine:
                 self._keep_border(sequence, state)
                 if not sequence.reads_prompt:
                     if sequence.request.routing:
-                        sequence.routed.append(list(routes) or seen.of(0, 1))
+                        sequence.routed.append(seen.of(0, 1) if routes is None else routes)
                     self._accept(sequence, sequence.sampler(given[: self.vocab_size]))
         except Exception as error:  # a fault belongs to its request; the others go on
             self._fail(sequence, error)

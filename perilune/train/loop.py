@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +116,14 @@ class Trainer:
             tuple(self.showing.batch(step, i) for i in parts) if self.showing else (),
         )
 
-    def step(self, step: int, made: Lessons | None = None) -> dict[str, float]:
-        """One update; `step` counts finished steps. `made` is what it learns from, if that was made before."""
+    def step(self, step: int, made: Lessons) -> dict[str, float]:
+        """One update from what `make` makes for this step; `step` counts finished steps."""
         config = self.config
         if step >= config.qat_start:
             self.replicas.show_quantized()
-        packed = self._packed_rows(step, made) if config.rows else {}
-        asked = self.replicas.run(lambda twin, i: self._ask_part(twin, step, i, made)) if self.asking else []
-        shown = self.replicas.run(lambda twin, i: self._shown_part(twin, step, i, made)) if self.showing else []
+        packed = self._packed_rows(made.rows) if made.rows else {}
+        asked = self.replicas.run(lambda twin, i: self._ask_part(twin, i, made.asked[i])) if made.asked else []
+        shown = self.replicas.run(lambda twin, i: self._shown_part(twin, made.shown[i])) if made.shown else []
         self.replicas.collect_gradients()
         norm = self.optimizer.clip(config.clip)
         lr = self.schedule.lr(step)
@@ -132,11 +131,9 @@ class Trainer:
         self.optimizer.zero_grad()
         return {**packed, **_means(asked), **_means(shown), "lr": lr, "grad_norm": norm}
 
-    def _packed_rows(self, step: int, made: Lessons | None) -> dict[str, float]:
+    def _packed_rows(self, rows: Batch) -> dict[str, float]:
         """Gradients of the step's packed rows, and the experts' balance moved by how often each was chosen."""
         config = self.config
-        rows = made.rows if made else Batch.of(self.packed.batch(step, config.rows))
-        assert rows is not None
         batch = moved(rows, self.device)
         parts = self.replicas.run(lambda twin, i: self._part(twin, batch.share(i, config.threads), batch.trained))
         counts_LE = torch.stack([counts for _, counts in parts]).sum(0)
@@ -152,11 +149,9 @@ class Trainer:
         (loss / max(1, trained) + config.balance_weight * balance).backward()
         return float(loss.detach()), expert_counts(routings, self.model_config.n_routed_experts)
 
-    def _ask_part(self, twin: Transformer, step: int, part: int, made_before: Lessons | None) -> dict[str, float]:
+    def _ask_part(self, twin: Transformer, part: int, asked: AskBatch) -> dict[str, float]:
         """Forward and backward of one thread's documents and questions."""
-        config = self.config
-        assert self.asking is not None
-        batch = moved(made_before.asked[part] if made_before else self.asking.batch(step, part), self.device)
+        config, batch = self.config, moved(asked, self.device)
         options = {"learn_lower": config.ask_lower, "top_k": config.ask_chunks}
         made = ask_loss(twin, batch, self.banks[part].pages, **options)
         if config.ask_bank:
@@ -171,11 +166,9 @@ class Trainer:
             "span": float(made.spans.detach()),
         } | made.shares
 
-    def _shown_part(self, twin: Transformer, step: int, part: int, made: Lessons | None) -> dict[str, float]:
+    def _shown_part(self, twin: Transformer, shown: ShownBatch) -> dict[str, float]:
         """Forward and backward of one thread's conversations with media."""
-        config = self.config
-        assert self.showing is not None
-        batch = moved(made.shown[part] if made else self.showing.batch(step, part), self.device)
+        config, batch = self.config, moved(shown, self.device)
         if config.naming:
             mean = naming_loss(twin, batch)
         else:
@@ -266,7 +259,7 @@ def _train(config: TrainConfig) -> Path:
     step = start
     try:
         with stop_signals() as stop:
-            ahead = batches(trainer.make, step, config.steps, config.workers) if config.workers else repeat(None)
+            ahead = batches(trainer.make, step, config.steps, config.workers)
             while step < config.steps and not stop.is_set():
                 values = trainer.step(step, next(ahead))
                 step += 1

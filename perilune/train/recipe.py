@@ -63,7 +63,7 @@ class TrainConfig:
     rows: int = 8  # packed rows a step; 0 where only questions or media teach
     threads: int = 2  # rows are split over them; another number gives other last bits
     device: str = "cpu"  # or "cuda": one GPU, which takes one thread
-    workers: int = 0  # processes that make what the next steps learn from; 0: each thread makes its own
+    workers: int = 0  # processes that make what the next steps learn from; 0: each step makes its own
     seed: int = 1
     lr: float = 0.01
     adamw_ratio: float = 0.5  # AdamW's rate over Muon's
