@@ -1,8 +1,17 @@
 """What a user does at the page, for several tests."""
 
+import json
+
 from playwright.sync_api import expect
 
 LIMIT = 120_000  # milliseconds for a reply: other things may run on the machine
+
+
+def settled(page, **settings):
+    """The page again, with these settings."""
+    page.evaluate(f"localStorage.setItem('perilune.settings', JSON.stringify({json.dumps(settings)}))")
+    page.reload()
+    page.locator(".composer").wait_for()
 
 
 def ask(page, text):

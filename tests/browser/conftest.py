@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from app_page import Browser, paged
 from playwright.sync_api import sync_playwright
+from safetensors.torch import load_file, save_file
 
 import perilune
+from perilune.api.model import Model
+from perilune.text import specials as sp
 
 SHOTS = Path(__file__).parent / "shots"
 SIZES = {"desk": (1280, 800), "phone": (390, 844)}
@@ -26,6 +29,29 @@ def address(model, tmp_path_factory):
     # What was read is kept with the rest, not in the user's own store.
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     with paged(model, tmp_path_factory.mktemp("kept")) as at:
+        yield at
+
+
+def unending(nano: Model, folder: Path) -> Path:
+    """Nano, but neither its reasoning nor its replies find an end: what is stopped half way is half way at any speed."""
+    shutil.copytree(nano.directory, folder, dirs_exist_ok=True)
+    weights = load_file(folder / "model.safetensors")
+    for name in (sp.END_THINK, sp.IM_END, sp.EOS):
+        weights["lm_head.weight"][nano.tokenizer.special[name]] *= -1
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def talker(model, tmp_path_factory):
+    """The folder of a nano that never ends."""
+    return unending(model, tmp_path_factory.mktemp("talker"))
+
+
+@pytest.fixture(scope="session")
+def talking(talker, tmp_path_factory):
+    """The address of a server with it."""
+    with paged(perilune.load(talker), tmp_path_factory.mktemp("talked")) as at:
         yield at
 
 

@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from at_page import LIMIT, ask, chat_with, replied
+from at_page import LIMIT, ask, chat_with, replied, settled
 from playwright.sync_api import expect
 
 
@@ -26,7 +26,9 @@ def test_a_first_question_is_answered_kept_and_found_again(page, api, size, shot
     shot(page, f"sidebar-{size}")
 
 
-def test_a_reply_is_shown_while_it_is_written_and_can_be_stopped(page):
+def test_a_reply_is_shown_while_it_is_written_and_can_be_stopped(watched, talking, size):
+    page = watched.open(talking, size)
+    settled(page, thinking=False)
     ask(page, "Tell me a long story about a bear and a fox.")
     expect(page.locator(".message.writing .prose")).not_to_be_empty(timeout=LIMIT)
     expect(page.locator(".send")).to_have_attribute("aria-label", "Stop")
@@ -55,23 +57,16 @@ def test_edits_and_other_tries_are_branches_that_can_be_walked(page, watched):
     expect(page.locator(".message.assistant .branches")).to_contain_text("2 of 2")
 
 
-# A small model thinks for a moment only: the button is pressed as soon as it stands there.
-PRESS = """() => new MutationObserver(() => {
-    const button = document.querySelector('.reasoning-line:not([hidden]) > button:not([hidden], :disabled)');
-    if (button) button.click();
-}).observe(document.body, { subtree: true, childList: true, attributes: true })"""
-
-
-def test_reasoning_is_folded_and_can_be_ended(page):
-    # A small model whose reasoning was ended may not find an end of its own.
-    page.evaluate("localStorage.setItem('perilune.settings', JSON.stringify({max_tokens: 200}))")
-    page.reload()
-    page.evaluate(PRESS)
+def test_reasoning_is_folded_and_can_be_ended(watched, talking, size):
+    page = watched.open(talking, size)
+    settled(page, thinking=True)
+    ask(page, "Ben has 12 apples, gives 3 to Eva and buys 7 more. How many has he now?")
     with page.expect_response(re.compile("/replies/.*/answer$"), timeout=LIMIT) as answered:
-        ask(page, "Ben has 12 apples, gives 3 to Eva and buys 7 more. How many has he now?")
+        page.locator(".reasoning-line > button").click(timeout=LIMIT)
     assert answered.value.ok
+    expect(page.locator(".message.writing .prose")).not_to_be_empty(timeout=LIMIT)
+    page.locator(".send").click()
     reply = replied(page)
-    expect(reply.locator(".prose")).not_to_be_empty()
     folded = reply.locator(".reasoning")
     assert folded.get_attribute("open") is None
     folded.locator("summary").click()

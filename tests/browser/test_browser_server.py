@@ -9,7 +9,7 @@ import time
 
 import httpx
 import pytest
-from at_page import LIMIT, ask, chat_with, replied
+from at_page import LIMIT, ask, chat_with, replied, settled
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
@@ -20,8 +20,9 @@ def free_port():
         return made.getsockname()[1]
 
 
-def start(port, state):
-    command = [sys.executable, "-m", "perilune", "serve", "--port", str(port), "--state", str(state)]
+def start(model, port, state):
+    served = ["serve", "--model", str(model), "--port", str(port), "--state", str(state)]
+    command = [sys.executable, "-m", "perilune", *served]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(600):
         assert process.poll() is None
@@ -33,12 +34,12 @@ def start(port, state):
     raise AssertionError("the server did not start")
 
 
-def test_a_server_that_dies_and_returns_loses_nothing_that_was_written(watched, tmp_path, shot):
+def test_a_server_that_dies_and_returns_loses_nothing_that_was_written(watched, talker, tmp_path, shot):
     port, state = free_port(), tmp_path / "state"
-    process = start(port, state)
+    process = start(talker, port, state)
     try:
         page = watched.open(f"http://127.0.0.1:{port}")
-        page.locator(".composer").wait_for()
+        settled(page, thinking=False)
         ask(page, "Tell me a long story about a bear, a fox and the moon. Make it very long.")
         prose = page.locator(".message.assistant .prose")
         expect(prose).not_to_be_empty(timeout=LIMIT)
@@ -49,14 +50,14 @@ def test_a_server_that_dies_and_returns_loses_nothing_that_was_written(watched, 
         expect(page.locator(".reply-status .stopped")).to_contain_text("connection is lost", timeout=LIMIT)
         expect(page.locator(".offline")).to_be_visible(timeout=LIMIT)
         shot(page, "server-gone")
-        process = start(port, state)
+        process = start(talker, port, state)
         expect(page.locator(".offline")).to_be_hidden(timeout=LIMIT)
         reply = replied(page)
         expect(reply.locator(".stopped")).to_have_text("The server ended before this reply did.")
         kept = reply.locator(".prose").inner_text()
         assert kept and (said.startswith(kept[:40]) or kept.startswith(said[:40]))
         reply.locator("[data-act=again]").click()
-        replied(page)
+        expect(page.locator(".message.writing .prose")).not_to_be_empty(timeout=LIMIT)
     finally:
         process.kill()
         process.wait()
