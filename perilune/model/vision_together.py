@@ -1,4 +1,4 @@
-"""Many pictures through the vision tower at once, filled up to the longest: what training on a GPU takes.
+"""Many pictures through the vision tower at once, filled up to the longest: what training takes.
 
 vision.py is the definition: each item alone, with bits that no neighbour changes. Here the products are few and large,
 and a mask keeps items from what fills them up.

@@ -23,7 +23,6 @@ from perilune.config import ModelConfig
 from perilune.config_audio import AudioConfig
 from perilune.corpus.speech import has_speech
 from perilune.errors import ConfigError
-from perilune.kernels import where
 from perilune.media.audio import audio_item
 from perilune.media.decoded import Decoded, to_clip, to_patches
 from perilune.media.image import image_item
@@ -167,7 +166,7 @@ def _see(senses: nn.ModuleDict, items: list[Seen]) -> list[Tensor]:
     vision = senses["vision"]
     assert isinstance(vision, Vision)
     pixels_P3SS, grids = torch.cat([item.pixels_P3SS for item in items]), [item.grid for item in items]
-    return vision(pixels_P3SS, grids) if where.on_cpu(pixels_P3SS) else seen_together(vision, pixels_P3SS, grids)
+    return seen_together(vision, pixels_P3SS, grids)
 
 
 def _hear(senses: nn.ModuleDict, sounds: list[Heard]) -> list[Tensor]:
