@@ -33,7 +33,7 @@ def address(model, tmp_path_factory):
 
 
 def unending(nano: Model, folder: Path) -> Path:
-    """Nano, but neither its reasoning nor its replies find an end: what is stopped half way is half way at any speed."""
+    """Nano, but its reasoning and its replies find no end: what is stopped half way is half way at any speed."""
     shutil.copytree(nano.directory, folder, dirs_exist_ok=True)
     weights = load_file(folder / "model.safetensors")
     for name in (sp.END_THINK, sp.IM_END, sp.EOS):
