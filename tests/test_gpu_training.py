@@ -16,6 +16,7 @@ from perilune.model import grouped
 from perilune.model.grouped import grouped_experts, grouped_products
 from perilune.model.model import Transformer
 from perilune.model.vision import Vision
+from perilune.model.vision_init import init_vision
 from perilune.model.vision_together import seen_together
 from perilune.text import specials as sp
 from perilune.train.asking import AskRows, ask_loss
@@ -87,7 +88,7 @@ def test_grouped_products_come_close_to_exact_ones_and_so_do_their_gradients():
 
 def test_pictures_seen_together_are_those_seen_alone():
     vision = Vision(TOWER, 32)
-    vision.init_weights(0)
+    init_vision(vision, 0)
     grids = [(1, 4, 6), (2, 2, 2), (1, 8, 2)]
     side = TOWER.patch_size
     pixels = torch.randn(24 + 8 + 16, 3, side, side, generator=torch.Generator().manual_seed(1))

@@ -40,7 +40,7 @@ def test_a_word_that_all_replies_have_says_nothing():
 
 def test_towers_learn_the_names_without_the_decoder(monkeypatch, tmp_path):
     monkeypatch.setattr("perilune.train.seeing.shown", painted)
-    rows = ShownRows(tmp_path, TOKENIZER, CONFIG, NANO_LIMITS, 12, seed=1, only=("clothing",))
+    rows = ShownRows(tmp_path, TOKENIZER, CONFIG, NANO_LIMITS, 12, seed=1, only={"clothing": 1.0})
     model = Transformer(CONFIG)
     model.init_weights(1)
     model.senses.update(fresh_senses(CONFIG, 1))

@@ -73,3 +73,11 @@ def test_the_twin_with_full_attention_has_the_same_sizes():
 def test_a_gpu_takes_one_thread():
     with pytest.raises(ConfigError, match="threads = 1"):
         changed(device="cuda", threads=2)
+
+
+def test_families_have_weights():
+    told = dataclasses.replace(CONFIG, families=" digit:2.5, clothing ")
+    assert told.shown_families == {"digit": 2.5, "clothing": 1.0} and CONFIG.shown_families == {}
+    for bad in ("digit:no", "digit:-1", "digit:0", "digit:inf", "digit:nan"):
+        with pytest.raises(ConfigError, match="as in digit:2"):
+            _ = dataclasses.replace(CONFIG, families=bad).shown_families

@@ -29,6 +29,7 @@ from perilune.config_vision import VisionConfig
 from perilune.model.hear import hear
 from perilune.model.hearing import Hearing
 from perilune.model.vision import Vision
+from perilune.model.vision_init import init_vision
 from perilune.presets import NANO_AUDIO
 
 def peak(act, first):
@@ -42,7 +43,7 @@ def peak(act, first):
 def see(inner):
     config = VisionConfig(vt_hidden_size=256, vt_intermediate_size=inner, vt_num_hidden_layers=3)
     vision = Vision(config, 64)
-    vision.init_weights(0)
+    init_vision(vision, 0)
     vision = vision.bfloat16().eval()
     def look(grid):
         grid = grid or (1, 64, 64)

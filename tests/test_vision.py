@@ -10,6 +10,7 @@ from tiny_vision import CLIPS, PICTURES, TOWER, random_pixels, random_vision
 from perilune.errors import MediaError
 from perilune.kernels import threads
 from perilune.model.vision import MAX_SIDE, Vision, frame_times, turns
+from perilune.model.vision_init import init_vision
 from perilune.presets import NANO_VISION
 
 
@@ -107,7 +108,7 @@ def test_patches_must_fit_their_grids():
 
 def test_the_tower_for_nano_is_small_and_sees():
     vision = Vision(NANO_VISION, 256)
-    vision.init_weights(1)
+    init_vision(vision, 1)
     assert sum(weight.numel() for weight in vision.parameters()) == 3_619_648
     with torch.inference_mode():
         (tokens_TC,) = vision(random_pixels([(1, 32, 32)]), [(1, 32, 32)])
@@ -118,7 +119,7 @@ def test_a_tower_learns():
     """Which quarter of a picture is bright: every weight takes part and the loss falls to nothing."""
     torch.set_num_threads(1)  # kernels leave more behind, which wait for one another on a busy machine
     vision = Vision(replace(TOWER, vt_num_hidden_layers=2), 4)
-    vision.init_weights(1)
+    init_vision(vision, 1)
     pixels_4 = torch.full((4, 4, 4, 3, 14, 14), -1.0)
     for quarter, (down, across) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
         pixels_4[quarter, down : down + 2, across : across + 2] = 1.0

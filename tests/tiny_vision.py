@@ -14,6 +14,7 @@ from perilune.config_vision import VisionConfig
 from perilune.model.checkpoint import save_checkpoint
 from perilune.model.model import Transformer
 from perilune.model.vision import Grid, Vision
+from perilune.model.vision_init import init_vision
 
 TOWER = VisionConfig(
     vt_hidden_size=96,
@@ -31,7 +32,7 @@ CLIPS: list[Grid] = [(2, 4, 6), (3, 8, 8), (4, 10, 2)]
 def random_vision(config: VisionConfig = TOWER, hidden: int = 64, seed: int = 3) -> Vision:
     """Fresh weights with lively biases, norms and positions: nothing hides behind a zero."""
     vision = Vision(config, hidden)
-    vision.init_weights(seed)
+    init_vision(vision, seed)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in vision.named_parameters():
         if name.endswith(("bias", "pos_emb.weight")) or "norm" in name:

@@ -27,7 +27,6 @@ MAX_SIDE = 512  # patches along one side of an item, as published
 MAX_PATCHES = 1 << 15  # of one item; the published limits let up to 21,312 through, for clips of an odd shape
 LONGEST_WAVE = 10_000.0
 NORM_EPS = 1e-5
-POSITION_SPREAD = 0.02  # of fresh positions
 Grid = tuple[int, int, int]  # frames, rows and columns of an item's patches
 
 
@@ -211,19 +210,3 @@ class Vision(nn.Module):
         if rows % down or columns % across:
             raise MediaError(f"{rows} x {columns} patches do not fall into tokens of {down} x {across}; fill them up")
         return frames * rows * columns
-
-    @torch.no_grad()
-    def init_weights(self, seed: int) -> None:
-        """Fresh weights: normal, scaled by the inputs of each product, and by depth where a block adds to the rest."""
-        generator = torch.Generator().manual_seed(seed)
-        depth = (2 * self.config.vt_num_hidden_layers) ** -0.5
-        for name, weight in self.named_parameters():
-            if name.endswith("bias"):
-                weight.zero_()
-            elif "norm" in name:
-                weight.fill_(1.0)
-            elif name.endswith("pos_emb.weight"):
-                weight.normal_(0.0, POSITION_SPREAD, generator=generator)
-            else:
-                scale = depth if ".wo." in name or ".fc1." in name else 1.0
-                weight.normal_(0.0, scale * weight[0].numel() ** -0.5, generator=generator)

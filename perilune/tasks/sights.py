@@ -174,7 +174,7 @@ CAPTION_WORDS = 14
 
 def enlarged_square(draw: Draw, piece: Piece, flip: bool = False) -> np.ndarray:
     """A 28 × 28 picture enlarged; light and dark change places half the time."""
-    image_HWC = canvas.enlarged(piece.array, pick(draw.rng, (84, canvas.SIZE)))
+    image_HWC = canvas.enlarged(piece.array, pick(draw.rng, (56, canvas.SIZE)))
     if draw.trains:
         image_HWC = augment.light(augment.shake(image_HWC, draw.noise, flip=flip), draw.noise)
     return 255 - image_HWC if chance(draw.rng, 0.5) else image_HWC

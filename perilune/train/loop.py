@@ -225,7 +225,7 @@ def shown_rows(config: TrainConfig, model: ModelConfig, tokenizer: Tokenizer) ->
     if model.vision is None or model.audio is None:
         raise ConfigError("shown needs a model that sees and hears: its config has no vision_config or no audio_config")
     speech = Path(config.speech) if config.speech else None
-    only = tuple(name.strip() for name in config.families.split(",") if name.strip())
+    only = config.shown_families
     return ShownRows(data_root(), tokenizer, model, NANO_LIMITS, config.shown, config.seed, speech, only)
 
 

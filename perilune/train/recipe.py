@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class TrainConfig:
     select_weight: float = 0.3  # of the selection's loss
     shown: int = 0  # conversations with media in each thread of a step, for models that see and hear
     shown_weight: float = 1.0  # of a token of their replies
-    families: str = ""  # of conversations with media, by commas; all where empty
+    families: str = ""  # of conversations with media and their weights, as "digit:2,clothing:1"; all where empty
     naming: bool = False  # towers learn to lie near the words of the replies, without the decoder
     speech: str = ""  # a folder in which synthetic speech is kept
     minutes: float = 0.0  # save and stop after this wall-clock time; 0 = no limit
@@ -112,6 +113,20 @@ class TrainConfig:
         for name in ("decay_share", "qat_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} must be from 0 to 1")
+
+    @property
+    def shown_families(self) -> dict[str, float]:
+        """Weights by name; a name alone weighs 1. Raises ConfigError for what is no weight."""
+        made = {}
+        for part in filter(None, (part.strip() for part in self.families.split(","))):
+            name, _, weight = part.partition(":")
+            try:
+                made[name] = float(weight or 1)
+            except ValueError:
+                made[name] = 0.0
+            if not 0 < made[name] < math.inf:
+                raise ConfigError(f"families: {part!r} must be a name, or a name and a weight above 0, as in digit:2")
+        return made
 
     @property
     def qat_start(self) -> int:

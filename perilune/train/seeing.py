@@ -9,7 +9,7 @@ Legend: B rows, T tokens, N rows of media, D hidden, P patches, S side of a patc
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from perilune.model.hear import mel_frames
 from perilune.model.hearing import Hearing
 from perilune.model.model import Transformer
 from perilune.model.vision import Vision
+from perilune.model.vision_init import init_vision
 from perilune.model.vision_together import seen_together
 from perilune.tasks.shown import Shown
 from perilune.tasks.shown_families import FAMILIES, shown
@@ -84,23 +85,23 @@ class ShownRows:
         count: int,
         seed: int,
         speech: Path | None = None,
-        only: tuple[str, ...] = (),
+        only: Mapping[str, float] | None = None,
     ):
-        """`count` examples a batch, of the families named in `only` or of all; `speech` is a folder in which synthetic
-        speech is kept. Raises ConfigError for a family that is not there."""
-        unknown = set(only) - {family.name for family in FAMILIES}
+        """`count` examples a batch, of the families in `only` with their weights, or of all with their own; `speech` is
+        a folder in which synthetic speech is kept. Raises ConfigError for a family that is not there."""
+        self.weights = only or {family.name: family.weight for family in FAMILIES}
+        unknown = set(self.weights) - {family.name for family in FAMILIES}
         if unknown:
             raise ConfigError(f"families of conversations with media: none is called {', '.join(sorted(unknown))}")
         self.root, self.tokenizer, self.limits, self.count = root, tokenizer, limits, count
-        self.seed, self.speech, self.audio, self.only = seed, speech, config.audio, only
+        self.seed, self.speech, self.audio = seed, speech, config.audio
 
     @cached_property
     def families(self) -> tuple[list[str], list[float]]:
         """Names and weights of what can be made here."""
         speaks = has_speech()
-        wanted = [family for family in FAMILIES if not self.only or family.name in self.only]
-        made = [family for family in wanted if speaks or not family.needs_speech]
-        return [family.name for family in made], [family.weight for family in made]
+        made = [f.name for f in FAMILIES if f.name in self.weights and (speaks or not f.needs_speech)]
+        return made, [self.weights[name] for name in made]
 
     def batch(self, step: int, part: int) -> ShownBatch:
         rng = random.Random(f"{self.seed}:shown:{step}:{part}")
@@ -194,11 +195,11 @@ def _alike(sounds: list[Heard]) -> Iterator[list[int]]:
 
 def fresh_senses(config: ModelConfig, seed: int) -> dict[str, nn.Module]:
     """The towers that a config names, with fresh weights."""
-    made: dict[str, Vision | Hearing] = {}
+    made: dict[str, nn.Module] = {}
     if config.vision is not None:
-        made["vision"] = Vision(config.vision, config.hidden_size)
+        made["vision"] = vision = Vision(config.vision, config.hidden_size)
+        init_vision(vision, seed)
     if config.audio is not None:
-        made["hearing"] = Hearing(config.audio, config.hidden_size)
-    for sense in made.values():
-        sense.init_weights(seed)
-    return dict(made)
+        made["hearing"] = hearing = Hearing(config.audio, config.hidden_size)
+        hearing.init_weights(seed)
+    return made
