@@ -155,40 +155,38 @@ def _seen(patches: Patches) -> Seen:
 
 def media_rows(model: Transformer, media: tuple[Seen | Heard, ...]) -> Tensor | None:
     """What stands at the placeholders of a batch, in order: [N, D]; None where there is none."""
-    seen = iter(_see(model.senses, [m for m in media if isinstance(m, Seen)]))
-    heard = iter(_hear(model.senses, [m for m in media if isinstance(m, Heard)]))
-    made = [next(seen) if isinstance(m, Seen) else next(heard) for m in media]
-    return torch.cat(made) if made else None
+    seen = {i: medium for i, medium in enumerate(media) if isinstance(medium, Seen)}
+    heard = {i: medium for i, medium in enumerate(media) if isinstance(medium, Heard)}
+    made: dict[int, Tensor] = {}
+    for group in _alike({i: len(item.pixels_P3SS) for i, item in seen.items()}):
+        made |= zip(group, _see(model.senses, [seen[i] for i in group]), strict=True)
+    for group in _alike({i: len(sound.mel_FM) for i, sound in heard.items()}):
+        made |= zip(group, _hear(model.senses, [heard[i] for i in group]), strict=True)
+    return torch.cat([made[i] for i in range(len(media))]) if made else None
 
 
 def _see(senses: nn.ModuleDict, items: list[Seen]) -> list[Tensor]:
-    if not items:
-        return []
     vision = senses["vision"]
     assert isinstance(vision, Vision)
-    pixels_P3SS, grids = torch.cat([item.pixels_P3SS for item in items]), [item.grid for item in items]
-    return seen_together(vision, pixels_P3SS, grids)
+    return seen_together(vision, torch.cat([item.pixels_P3SS for item in items]), [item.grid for item in items])
 
 
 def _hear(senses: nn.ModuleDict, sounds: list[Heard]) -> list[Tensor]:
-    """Sounds of about one length together; what comes after a sound's own chunks changes nothing."""
-    made: dict[int, Tensor] = {}
-    for group in _alike(sounds):
-        hearing = senses["hearing"]
-        assert isinstance(hearing, Hearing)
-        mel_BFM = pad_sequence([sounds[i].mel_FM for i in group], batch_first=True)
-        made |= {i: tokens_ND[: sounds[i].tokens] for i, tokens_ND in zip(group, hearing(mel_BFM), strict=True)}
-    return [made[i] for i in range(len(sounds))]
+    """What comes after a sound's own chunks changes nothing."""
+    hearing = senses["hearing"]
+    assert isinstance(hearing, Hearing)
+    mel_BFM = pad_sequence([sound.mel_FM for sound in sounds], batch_first=True)
+    return [tokens_ND[: sound.tokens] for sound, tokens_ND in zip(sounds, hearing(mel_BFM), strict=True)]
 
 
-def _alike(sounds: list[Heard]) -> Iterator[list[int]]:
-    """Groups in which the longest has at most FILLED times the frames of the shortest."""
+def _alike(lengths: dict[int, int]) -> Iterator[list[int]]:
+    """Groups of places that go through a tower together: the longest has at most FILLED times the shortest's length."""
     group: list[int] = []
-    for i in sorted(range(len(sounds)), key=lambda i: len(sounds[i].mel_FM)):
-        if group and len(sounds[i].mel_FM) > FILLED * len(sounds[group[0]].mel_FM):
+    for place in sorted(lengths, key=lambda place: lengths[place]):
+        if group and lengths[place] > FILLED * lengths[group[0]]:
             yield group
             group = []
-        group.append(i)
+        group.append(place)
     if group:
         yield group
 
