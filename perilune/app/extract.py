@@ -32,7 +32,7 @@ MOST_SECONDS = 120.0
 MOST_WORKER_BYTES = 2 << 30
 MOST_LINE = 64 << 10  # of what the worker says of a text, in bytes
 MOST_SKIPPED = 1000  # that are told one by one
-LONGEST_NAME = 255
+LONGEST_FILE_NAME = 512  # of a text, with the folders it came in
 KINDS = {"image": "picture", "audio": "sound", "video": "clip"}
 OFFICE = {f".{form}": form for form in ("docx", "xlsx", "pptx", "odt", "ods", "odp")} | {
     ".xlsm": "xlsx",
@@ -124,7 +124,7 @@ def _from_worker(
         while not (record := _record(told, name)).get("end"):
             if "error" in record:
                 raise DocumentError(f"{name}: {str(record['error'])[:500]}")
-            shown = clean_name(str(record.get("name") or name))[:LONGEST_NAME]
+            shown = clean_name(str(record.get("name") or name))[:LONGEST_FILE_NAME]
             if "left" in record:
                 if len(left) < MOST_SKIPPED:
                     left.append(Left(shown, str(record["left"])[:100]))

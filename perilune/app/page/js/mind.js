@@ -1,5 +1,5 @@
 // The model's mind: of a reply, word by word, what else could have stood there, which experts fired, what was read.
-import { clear, h } from "./dom.js";
+import { clear, fileName, h } from "./dom.js";
 import { follow } from "./events.js";
 import { ExpertMap } from "./expert-map.js";
 import { icon } from "./icons.js";
@@ -123,7 +123,7 @@ export class MindPanel {
           "button",
           { type: "button", class: "citation", on: { click } },
           icon("file"),
-          h("span", { class: "name" }, one.name),
+          fileName(one.name),
           h("span", { class: "place" }, place),
           one.weight > 0 && h("small", {}, percent(one.weight)),
         ),
