@@ -38,6 +38,7 @@ METER = (
     "cached_tokens",
     "reply_tokens",
     "joules",
+    "joules_per_token",
 )
 MOST_CITED, MOST_QUOTE = 16, 1000
 
