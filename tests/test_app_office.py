@@ -86,7 +86,7 @@ def opened(form, body, before="", manifest="<manifest/>"):
 
 def letter():
     document = docx.Document()
-    document.add_paragraph("The contract ends in May.")
+    document.add_paragraph("The contract\nends in May.")
     table = document.add_table(rows=1, cols=2)
     table.cell(0, 0).text, table.cell(0, 1).text = "rent", "900\nor less"
     return saved(document)
@@ -98,7 +98,7 @@ def book():
     made.active.append(["a", 1, None, 2.5])
     made.active["A4"] = "two\nlines"
     made.create_sheet("Empty")
-    made.create_sheet("More")["B1"] = "b"
+    made.create_sheet("More")["B3"] = "b"
     return saved(made)
 
 
@@ -123,7 +123,7 @@ def test_paragraphs_and_tables_of_a_docx_are_lines(tmp_path):
 
 
 def test_a_row_of_an_xlsx_is_a_line_below_its_sheet(tmp_path):
-    told = ["[sheet Sums]", "a\t1\t\t2.5", "", "", "two lines", "[sheet More]", "\tb"]
+    told = ["[sheet Sums]", "a\t1\t\t2.5", "", "", "two lines", "[sheet More]", "", "", "\tb"]
     assert lines(tmp_path, "sums.xlsx", book()) == told
 
 

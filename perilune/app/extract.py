@@ -34,10 +34,8 @@ MOST_LINE = 64 << 10  # of what the worker says of a text, in bytes
 MOST_SKIPPED = 1000  # that are told one by one
 LONGEST_FILE_NAME = 512  # of a text, with the folders it came in
 KINDS = {"image": "picture", "audio": "sound", "video": "clip"}
-OFFICE = {f".{form}": form for form in ("docx", "xlsx", "pptx", "odt", "ods", "odp")} | {
-    ".xlsm": "xlsx",
-    ".pptm": "pptx",
-}
+OFFICE_FORMS = ("docx", "xlsx", "pptx", "odt", "ods", "odp")
+OFFICE = {**{f".{form}": form for form in OFFICE_FORMS}, ".xlsm": "xlsx", ".pptm": "pptx"}
 PDF, ZIP = b"%PDF-", (b"PK\x03\x04", b"PK\x05\x06")
 OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # which files of today have, too, once they are locked
 

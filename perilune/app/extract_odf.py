@@ -19,10 +19,11 @@ MOST_CONTENT = 128 << 20  # bytes of content.xml; a tree takes some ten times as
 MOST_SPACES = 1000  # that stand for one sign of several
 MOST_MANIFEST = 1 << 20
 
-_SPACES = {name: f"{{urn:oasis:names:tc:opendocument:xmlns:{name}:1.0}}" for name in ("office", "text", "table")}
-OFFICE, TEXT, TABLE = _SPACES.values()
-DRAWN = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
-NOTES = "{urn:oasis:names:tc:opendocument:xmlns:presentation:1.0}notes"
+OFFICE, TEXT, TABLE, DRAWN, SHOWN = (
+    f"{{urn:oasis:names:tc:opendocument:xmlns:{space}:1.0}}"
+    for space in ("office", "text", "table", "drawing", "presentation")
+)
+NOTES = SHOWN + "notes"
 PARAGRAPHS = {TEXT + "p", TEXT + "h"}
 CELLS = {TABLE + "table-cell", TABLE + "covered-table-cell"}  # the second lies below a merged one
 # Comments, and what tracked changes have deleted, are no part of what a document says.

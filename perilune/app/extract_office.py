@@ -87,7 +87,7 @@ def docx_lines(file: BinaryIO) -> Iterator[str]:
         if isinstance(block, Table):
             yield from ("\t".join(one_line(cell.text) for cell in row.cells) for row in block.rows)
         else:
-            yield block.text
+            yield block.text.replace("\n", " ")
 
 
 def xlsx_lines(file: BinaryIO) -> Iterator[str]:
