@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from app_page import Browser, paged
-from served import served, tiny_model, until
+from served import KEYS, served, tiny_model, until
 from tiny_models import memory_transformer, tiny_transformer, write_model
 
 import perilune
@@ -32,7 +32,8 @@ def directory(tmp_path_factory):
 @contextmanager
 def running(*words, package=PACKAGE, **environment):
     """A command of the package, and what it says of where it is."""
-    variables = {**os.environ, "PYTHONPATH": str(package.parent), **environment}
+    inherited = {name: value for name, value in os.environ.items() if name != "PERILUNE_API_KEY"}
+    variables = {**inherited, "PYTHONPATH": str(package.parent), **environment}
     command = [sys.executable, "-P", "-m", "perilune", *words, "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables)
     try:
@@ -84,6 +85,17 @@ def test_the_address_is_printed_and_opened(directory, tmp_path):
         assert httpx.get(at + "app/api/state").json()["model"]["name"] == "tiny"
         until((tmp_path / "opened").exists)
         until(lambda: (tmp_path / "opened").read_text().strip() == at)
+
+
+@pytest.mark.parametrize("verb", ["app", "serve"])
+def test_both_commands_take_their_key_from_the_environment(directory, tmp_path, verb):
+    words = (verb, "--model", str(directory), "--state", str(tmp_path / "state"))
+    with running(*words, BROWSER="true", PERILUNE_API_KEY=KEYS[0]) as process:
+        at = address(process, r"the page is at (http://\S+)/")
+        with Browser(at) as stranger:
+            assert stranger.get("/state").json()["needs_key"] and stranger.get("/chats").status_code == 401
+            assert stranger.signed_in(KEYS[0]).get("/chats").status_code == 200
+        assert httpx.get(f"{at}/v1/models", headers={"x-api-key": KEYS[0]}).status_code == 200
 
 
 def test_without_its_folder_the_server_runs_as_before(directory, tmp_path):

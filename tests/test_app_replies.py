@@ -7,12 +7,13 @@ import sys
 
 import pytest
 import torch
-from app_page import GREEDY, Browser, paged, refused
+from app_page import GREEDY, Browser, events_of, paged, refused
 from served import KEYS, tiny_model, until
 from tiny_models import chain_transformer, write_model
 
 from perilune import load
-from perilune.app import live, replies
+from perilune.api import energy
+from perilune.app import live, replies, writing
 from perilune.engine.types import MAX_NEW_TOKENS
 from perilune.text import specials as sp
 
@@ -83,6 +84,50 @@ def test_a_reply_is_what_the_model_says_and_is_in_the_history(one, model):
     assert (meter["prompt_tokens"], meter["reply_tokens"]) == (usage.prompt_tokens, usage.completion_tokens)
     assert meter["first_token_seconds"] > 0 and message["meta"]["finish"] == wanted.finish_reason
     assert told[0]["type"] == "progress" and [event["type"] for event in told].count("done") == 1
+
+
+@pytest.fixture
+def counter(tmp_path, monkeypatch):
+    """Sets the energy counter of the machine's one processor, in joules."""
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path / "powercap")
+    package = tmp_path / "powercap" / "intel-rapl:0"
+    package.mkdir(parents=True)
+
+    def write(joules):
+        (package / "new").write_text(f"{joules * 1_000_000}\n")
+        (package / "new").replace(package / "energy_uj")  # whoever reads it finds a number
+
+    return write
+
+
+def test_a_reply_tells_its_joules_and_those_of_a_token(talking, counter, monkeypatch):
+    monkeypatch.setattr(writing, "METER_SECONDS", 0.0)
+    counter(100)
+    chat, parent = asked(talking)
+    reply = talking.made(f"/chats/{chat}/replies", parent=parent, **GREEDY, max_tokens=LONG)["id"]
+    meters = []
+    with talking.stream("GET", f"/replies/{reply}/events") as answer:
+        for _, event in events_of(answer):
+            if event["type"] == "text":
+                counter(107)
+            elif event["type"] == "meter":
+                meters.append(event)
+                if event["joules"] == 7.0:
+                    break
+    assert meters[0]["joules"] == 0.0
+    last = meters[-1]
+    assert 7.0 / last["reply_tokens"] <= last["joules_per_token"] + 0.0001 <= 7.0001
+    talking.post(f"/replies/{reply}/stop")
+    until(lambda: talking.get(f"/chats/{chat}").json()["messages"][-1]["state"] == "stopped")
+    kept = talking.get(f"/chats/{chat}").json()["messages"][-1]["meta"]["meter"]
+    assert kept["joules"] == 7.0 and 0 < kept["joules_per_token"] <= last["joules_per_token"]
+
+
+def test_where_no_energy_is_counted_none_is_told(one, tmp_path, monkeypatch):
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path / "nowhere")
+    message, told = one.replied(*asked(one), max_tokens=8)
+    meters = [message["meta"]["meter"], *(event for event in told if event["type"] == "meter")]
+    assert len(meters) > 1 and not [name for meter in meters for name in meter if "joules" in name]
 
 
 def test_a_conversation_goes_on_with_the_branch_it_answers(one, model):

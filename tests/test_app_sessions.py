@@ -5,7 +5,7 @@ import pytest
 from app_page import API, Browser, paged, refused
 from served import KEYS, tiny_model
 
-from perilune.app import sessions
+from perilune.app import sessions, wrong_keys
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +56,17 @@ def test_sessions_outlive_the_server_but_not_their_key(model, tmp_path):
     assert kept["perilune"].encode() not in (tmp_path / "page" / "page.sqlite").read_bytes()
 
 
-def test_wrong_keys_are_not_guessed_for_long(address):
-    with Browser(address) as guesser:
-        for number in range(sessions.MOST_WRONG):
+def test_a_guesser_waits_and_nobody_else_does(address):
+    with Browser(address) as guesser, Browser(address) as neighbour:
+        guesser.headers["x-forwarded-for"], neighbour.headers["x-forwarded-for"] = "198.51.100.7", "198.51.100.8"
+        for number in range(wrong_keys.MOST_WRONG):
             refused(guesser.post("/session", json={"key": f"guess-number-{number}"}), 401)
-        error = refused(guesser.post("/session", json={"key": KEYS[0]}), 429, "wait")
-        assert error["code"] == "too_many_keys"
+        answer = guesser.post("/session", json={"key": KEYS[0]})
+        assert refused(answer, 429, "from your address")["code"] == "too_many_keys"
+        assert 1 <= int(answer.headers["retry-after"]) <= wrong_keys.WRONG_SECONDS
+        assert neighbour.post("/session", json={"key": KEYS[0]}).status_code == 200
+        assert neighbour.get("/chats").status_code == 200
+        refused(neighbour.post("/session", json={"key": "mistyped-once"}), 401)
 
 
 def test_the_oldest_of_many_sessions_leaves(model, tmp_path, monkeypatch):

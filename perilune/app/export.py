@@ -17,6 +17,7 @@ from starlette.routing import Route
 from perilune.app.asked import Body, named, only, owner, route
 from perilune.app.chats import MOST_PARTS, MOST_TEXT
 from perilune.app.database import new_id
+from perilune.app.extract import LONGEST_FILE_NAME
 from perilune.app.history import MOST_MESSAGES, TITLE_CHARACTERS, History
 from perilune.app.kept_files import KeptFiles
 from perilune.app.projects import LONGEST_INSTRUCTIONS, LONGEST_NAME, Projects
@@ -37,6 +38,7 @@ METER = (
     "cached_tokens",
     "reply_tokens",
     "joules",
+    "joules_per_token",
 )
 MOST_CITED, MOST_QUOTE = 16, 1000
 
@@ -186,7 +188,7 @@ def _part(part: Row, files: dict[str, Row], where: str) -> Row:
         return {"type": "text", "text": _text(part, "text", MOST_TEXT, where)}
     if part.get("type") != "file":
         raise RequestError(f"{where}.type must be text or file, got {show_value(part.get('type'), 40)}")
-    here, name = files.get(_text(part, "file", LONGEST_ID, where)), _text(part, "name", LONGEST_NAME * 2, where)
+    here, name = files.get(_text(part, "file", LONGEST_ID, where)), _text(part, "name", LONGEST_FILE_NAME, where)
     if here is None:
         return {"type": "text", "text": f"[file {name}, which is not here]"}
     return {"type": "file", "file": here["id"], "name": here["name"], "kind": here["kind"]}

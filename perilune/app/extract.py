@@ -32,11 +32,12 @@ MOST_SECONDS = 120.0
 MOST_WORKER_BYTES = 2 << 30
 MOST_LINE = 64 << 10  # of what the worker says of a text, in bytes
 MOST_SKIPPED = 1000  # that are told one by one
-LONGEST_NAME = 255
+LONGEST_FILE_NAME = 512  # of a text, with the folders it came in
 KINDS = {"image": "picture", "audio": "sound", "video": "clip"}
-OFFICE = {".docx": "docx", ".xlsx": "xlsx", ".xlsm": "xlsx"}
-OTHER_OFFICE = (".pptx", ".odt", ".ods", ".odp", ".epub")
+OFFICE_FORMS = ("docx", "xlsx", "pptx", "odt", "ods", "odp")
+OFFICE = {**{f".{form}": form for form in OFFICE_FORMS}, ".xlsm": "xlsx", ".pptm": "pptx"}
 PDF, ZIP = b"%PDF-", (b"PK\x03\x04", b"PK\x05\x06")
+OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # which files of today have, too, once they are locked
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,13 @@ def kind_of_file(path: Path, name: str) -> str:
         return "pdf"
     if head.startswith(ZIP):
         ending = Path(name).suffix.lower()
-        if ending in OTHER_OFFICE:
+        if ending == ".epub":
             raise DocumentError(f"{name}: {ending} files are not read; save it as PDF and send that")
         return "office" if ending in OFFICE else "archive"
+    if head.startswith(OLD_OFFICE):
+        raise DocumentError(
+            f"{name} is locked with a password, or of a form before Office 2007; save it as one of {', '.join(OFFICE)}"
+        )
     return "text" if _begins_as_text(head) else KINDS.get(kind_of(head) or "", "text")
 
 
@@ -117,7 +122,7 @@ def _from_worker(
         while not (record := _record(told, name)).get("end"):
             if "error" in record:
                 raise DocumentError(f"{name}: {str(record['error'])[:500]}")
-            shown = clean_name(str(record.get("name") or name))[:LONGEST_NAME]
+            shown = clean_name(str(record.get("name") or name))[:LONGEST_FILE_NAME]
             if "left" in record:
                 if len(left) < MOST_SKIPPED:
                     left.append(Left(shown, str(record["left"])[:100]))

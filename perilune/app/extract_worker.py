@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from perilune.app.extract_odf import odp_lines, ods_lines, odt_lines
+from perilune.app.extract_office import check_package, docx_lines, pptx_lines, xlsx_lines
 from perilune.documents.names import BINARY_ENDINGS
 from perilune.documents.walk import SKIPPED_FOLDERS
 from perilune.errors import DocumentError
@@ -25,11 +27,18 @@ MOST_TEXTS = 20_000
 MOST_PART = 64 << 20  # bytes of one text
 MOST_TOTAL = 256 << 20
 MOST_PAGES = 50_000
-MOST_ROWS, MOST_COLUMNS = 1_100_000, 16_384
 EXTRA = "pip install 'perilune[documents]'"
 HEAD = 8 << 10
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
+LINES = {
+    "docx": docx_lines,
+    "xlsx": xlsx_lines,
+    "pptx": pptx_lines,
+    "odt": odt_lines,
+    "ods": ods_lines,
+    "odp": odp_lines,
+}
 Write = Callable[..., None]
 
 
@@ -45,14 +54,18 @@ def main() -> None:
 
     file = os.fdopen(0, "rb")
     try:
-        {"pdf": _pdf, "docx": _docx, "xlsx": _xlsx, "archive": _archive}[job["form"]](file, write)
+        if job["form"] in LINES:
+            _office(file, write, job["form"])
+        else:
+            {"pdf": _pdf, "archive": _archive}[job["form"]](file, write)
         write(end=True)
     except ModuleNotFoundError as error:
         write(error=f"reading it needs {error.name}, which is not installed: {EXTRA}")
     except DocumentError as error:
         write(error=str(error))
-    except Exception as error:  # a library's own, of which there are many kinds
-        write(error=f"it cannot be read ({type(error).__name__}); it may be damaged or locked")
+    except Exception as error:  # a library's own, of which there are many kinds; without memory, too
+        most = f"{job['bytes'] >> 20:,} MiB"
+        write(error=f"it cannot be read ({type(error).__name__}): damaged, locked, or more than {most} when opened")
     out.close()
 
 
@@ -72,42 +85,19 @@ def _pdf(file: BinaryIO, write: Write) -> None:
     write(_bounded(iter(lines) if any_text else iter(())))
 
 
-def _docx(file: BinaryIO, write: Write) -> None:
-    import docx
-    from docx.table import Table
-
-    def lines() -> Iterator[str]:
-        for block in docx.Document(file).iter_inner_content():  # pyrefly: ignore
-            if isinstance(block, Table):
-                yield from ("\t".join(cell.text.replace("\n", " ") for cell in row.cells) for row in block.rows)
-            else:
-                yield block.text
-
-    write(_bounded(lines()))
-
-
-def _xlsx(file: BinaryIO, write: Write) -> None:
-    import openpyxl
-
-    def lines() -> Iterator[str]:
-        for sheet in openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets:
-            yield f"[sheet {sheet.title}]"
-            for count, row in enumerate(sheet.iter_rows(values_only=True, max_col=MOST_COLUMNS)):
-                if count >= MOST_ROWS:
-                    raise DocumentError(f"the sheet {sheet.title} has more than {MOST_ROWS:,} rows")
-                yield "\t".join("" if value is None else str(value) for value in row).rstrip()
-
-    write(_bounded(lines()))
+def _office(file: BinaryIO, write: Write, form: str) -> None:
+    check_package(file, form)
+    write(_bounded(LINES[form](file)))
 
 
 def _bounded(lines: Iterator[str]) -> bytes:
-    """The lines as one text that is not too long."""
+    """The lines as one text that is not too long; nothing where all of them are blank."""
     text = bytearray()
     for line in lines:
         text += line.encode("utf-8", "replace") + b"\n"
         if len(text) > MOST_PART:
             raise DocumentError(f"it holds more than {MOST_PART:,} bytes of text; send a part of it")
-    return bytes(text)
+    return bytes(text) if text.strip() else b""
 
 
 def _archive(file: BinaryIO, write: Write) -> None:

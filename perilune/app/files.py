@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,11 +19,12 @@ from perilune.api.model import Model
 from perilune.app import asked
 from perilune.app.asked import API, Body, Missing, answered, changing, named, owner, route
 from perilune.app.conversation import MEDIA, inlined
-from perilune.app.extract import LONGEST_NAME, Left, Text, kind_of_file, texts_of
+from perilune.app.extract import LONGEST_FILE_NAME, Left, Text, kind_of_file, texts_of
 from perilune.app.kept_files import KeptFiles, NewPart
 from perilune.app.reading import Documents
 from perilune.documents.names import clean_name
 from perilune.errors import ContextError, DocumentError, MediaError, MessageError, RequestError
+from perilune.fields import show_value
 from perilune.media.kinds import HEAD_BYTES, format_of
 from perilune.media.parts import LACKS, MAX_ITEM_BYTES, SENSE_OF, Medium
 from perilune.server.guard import TooLarge
@@ -34,8 +36,26 @@ IDLE_SECONDS = 60.0  # without a byte of an upload
 MOST_LINES = 5000  # of one answer
 MOST_LINE = 20_000  # characters of a line that are shown
 MOST_SHOWN = 4 << 20  # characters of one answer
+DEEPEST, LONGEST_PIECE = 32, 255  # folders of a name, and characters of each of them
+_ROOT = re.compile(r"/|[A-Za-z]:/")
 
 Row = dict[str, Any]
+
+
+def name_of(given: str) -> str:
+    """What an upload is called: a bare name, or the path within the folder that was sent. It is shown and cited, and
+    never a path of this machine."""
+    name = given.replace("\\", "/").strip()
+    pieces = name.split("/")
+    fits = len(name) <= LONGEST_FILE_NAME and len(pieces) <= DEEPEST + 1 and max(map(len, pieces)) <= LONGEST_PIECE
+    plain = clean_name(name) == name and not _ROOT.match(name)
+    if not fits or not plain or any(one.strip() in ("", ".", "..") for one in pieces):
+        raise RequestError(
+            "name must be the file's name, or its path in the folder that is sent, such as notes/may.txt: 1 to "
+            f"{LONGEST_FILE_NAME} characters, at most {DEEPEST} folders of {LONGEST_PIECE} each, no root, no .. and no "
+            f"control characters; got {show_value(given, 40)}"
+        )
+    return name
 
 
 class Files:
@@ -58,9 +78,7 @@ class Files:
         """The body is the file, whatever type it is said to be."""
         if (refused := changing(request)) is not None:
             return refused
-        name = clean_name(request.query_params.get("name", "").replace("\\", "/").rsplit("/", 1)[-1]).strip()
-        if not 1 <= len(name) <= LONGEST_NAME:
-            raise RequestError(f"name must be the name of the file, 1 to {LONGEST_NAME} characters: ?name=NAME")
+        name = name_of(request.query_params.get("name", ""))
         path = self.kept.new_path()
         try:
             async with self._uploads:
@@ -160,7 +178,7 @@ class Files:
         with path.open("rb") as file:
             form = format_of(file.read(HEAD_BYTES))
         media_type = f"{MEDIA[found['kind']]}/{form}" if found["kind"] in MEDIA else "application/octet-stream"
-        return FileResponse(path, media_type=media_type, headers=headers, filename=found["name"])
+        return FileResponse(path, media_type=media_type, headers=headers, filename=found["name"].rsplit("/", 1)[-1])
 
     def text(self, request: Request, body: Body) -> Row:
         """Lines `from` to `to` of a part: the one called `part`, or the first one."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from perilune.app import chats, export, files, projects, replies
 from perilune.app.asked import API, MARK
-from perilune.app.extract import LONGEST_NAME
+from perilune.app.extract import LONGEST_FILE_NAME
 from perilune.app.history import TITLE_CHARACTERS
 from perilune.engine.types import MAX_NEW_TOKENS, MAX_TEMPERATURE
 from perilune.server.guard import LONGEST_KEY
@@ -87,7 +87,7 @@ _LINES = (
 )
 _BYTES = {"application/octet-stream": {"schema": {**TEXT, "minLength": 1}}}
 _UPLOAD = {"requestBody": {"required": True, "content": _BYTES}}
-_FILE_NAME = _query("name", {**TEXT, "minLength": 1, "maxLength": LONGEST_NAME}, required=True)
+_FILE_NAME = _query("name", {**TEXT, "minLength": 1, "maxLength": LONGEST_FILE_NAME}, required=True)
 _FORM = _query("format", {"enum": ["markdown", "json"]})
 _KEY = body({"key": {**TEXT, "minLength": 1, "maxLength": LONGEST_KEY}}, "key")
 _PATHS: dict[str, dict[str, Any]] = {

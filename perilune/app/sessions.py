@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import threading
 import time
-from collections import deque
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +17,7 @@ from starlette.routing import Route
 
 from perilune.app.asked import Body, needed, only, route
 from perilune.app.database import Database
+from perilune.app.wrong_keys import MOST_WRONG, WrongKeys, address_of
 from perilune.server.guard import LONGEST_KEY, error_body
 from perilune.server.kept import owner_of
 
@@ -26,7 +25,6 @@ COOKIE = "perilune"
 LASTS = 30 * 24 * 3600  # seconds without a visit
 NOTED = 3600  # a visit is written down so often
 MOST_OF_ONE = 64  # sessions; the one unused for longest leaves
-MOST_WRONG, WRONG_SECONDS = 10, 60.0  # keys that are wrong, in so many seconds
 LONGEST_COOKIE = 128
 
 
@@ -37,8 +35,7 @@ class Sessions:
         self.database = database
         self._keys = [key.encode() for key in keys]
         self._owners = {owner_of(key) for key in self._keys}
-        self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
-        self._lock = threading.Lock()
+        self._wrong = WrongKeys()
 
     def routes(self) -> list[Route]:
         return [route("POST", "/session", self.begin), route("DELETE", "/session", self.end)]
@@ -59,15 +56,13 @@ class Sessions:
     def begin(self, request: Request, body: Body) -> Response:
         only(body, "key")
         key = needed(body, "key", LONGEST_KEY).encode()
-        if self._waits():
-            told = f"{MOST_WRONG} wrong keys came within a minute; wait for one"
-            answer = JSONResponse(error_body(told, "rate_limit_error", "too_many_keys"), 429)
-            answer.headers["retry-after"] = str(int(WRONG_SECONDS))
-            return answer
         same = [one for one in self._keys if hmac.compare_digest(one, key)]
+        if wait := self._wrong.wait(address_of(request.client and request.client.host), right=bool(same)):
+            told = f"{MOST_WRONG} wrong keys came from your address within a minute; wait {wait} s"
+            answer = JSONResponse(error_body(told, "rate_limit_error", "too_many_keys"), 429)
+            answer.headers["retry-after"] = str(wait)
+            return answer
         if not same:
-            with self._lock:
-                self._wrong.append(time.monotonic())
             return JSONResponse(error_body("this key is not known here", "authentication_error", "wrong_key"), 401)
         name = secrets.token_urlsafe(32)
         self._keep(owner_of(same[0]), name)
@@ -81,11 +76,6 @@ class Sessions:
         answer = JSONResponse({"user": None})
         answer.delete_cookie(COOKIE, path="/app", httponly=True, samesite="strict")
         return answer
-
-    def _waits(self) -> bool:
-        with self._lock:
-            full = len(self._wrong) == MOST_WRONG
-            return full and self._wrong[0] > time.monotonic() - WRONG_SECONDS
 
     def _keep(self, owner: str, name: str) -> None:
         with self.database.together():

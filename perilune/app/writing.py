@@ -63,6 +63,7 @@ class Writing(Closing):
         self._began = time.monotonic()
         self._first: float | None = None
         self._meter = EnergyMeter()
+        self._at_first: tuple[float | None, int] = (None, 0)  # joules and tokens of the reply at its first piece
         self._stream: ReplyStream | None = None
         self._opened: Opened | None = None
         self._spent = 0  # tokens of a reasoning that was ended
@@ -73,6 +74,10 @@ class Writing(Closing):
     @property
     def usage(self) -> Usage:
         return self._stream.usage if self._stream else Usage(0)
+
+    @property
+    def _tokens_written(self) -> int:
+        return self.usage.completion_tokens + self._spent
 
     @property
     def reply(self) -> ChatReply:
@@ -162,6 +167,7 @@ class Writing(Closing):
         now = time.monotonic()
         if self._first is None:
             self._first = now - self._began
+            self._at_first = (self._meter.joules(), self._tokens_written)
         self._tokens(tokens, stream)
         if delta.kind == "reasoning":
             self.said.reasoning += delta.text
@@ -195,6 +201,7 @@ class Writing(Closing):
         if not force and done < total and now - self._reported < PROGRESS_SECONDS:
             return
         self._reported = now
+        self._meter.joules()  # asked often enough to notice a counter that begins anew
         seconds, computed = now - self._known[0], done - self._known[1]
         rate = computed / seconds if seconds > 0 and computed > 0 else None
         left = (total - done) / rate if rate else None
@@ -209,13 +216,22 @@ class Writing(Closing):
             "first_token_seconds": self._first and round(self._first, 3),
             "prompt_tokens": usage.prompt_tokens + read,
             "cached_tokens": usage.cached_tokens + (self._opened.known if self._opened else 0),
-            "reply_tokens": usage.completion_tokens + self._spent,
+            "reply_tokens": self._tokens_written,
+            **self._energy(),
         }
-        joules = self._meter.joules()
-        if joules is not None:
-            told["joules"] = round(joules, 1)
         self.said.meta["meter"] = told
         self.live.tell({"type": "meter", **told})
+
+    def _energy(self) -> Row:
+        """Joules of the reply, its prompt included, and of one token of its writing; nothing where none are counted."""
+        joules, (before, count) = self._meter.joules(), self._at_first
+        if joules is None:
+            return {}
+        told = {"joules": round(joules, 1)}
+        written = self._tokens_written - count
+        if before is not None and written > 0:
+            told["joules_per_token"] = round((joules - before) / written, 4)
+        return told
 
     def _fails(self, told: str) -> None:
         self.said.meta["error"] = told

@@ -64,6 +64,7 @@ MinPOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same reply.")]
 StopOption = Annotated[list[str] | None, typer.Option("--stop", help="Stop at this text; may be given several times.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+ApiKeyOption = Annotated[str | None, typer.Option("--api-key", envvar="PERILUNE_API_KEY", help="A key to ask for.")]
 DirectoryArgument = Annotated[Path, typer.Argument(help="A model directory.", metavar="DIR")]
 
 

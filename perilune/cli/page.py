@@ -15,6 +15,7 @@ from perilune.errors import RequestError
 def page(
     model: opt.ModelOption = "nano",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    api_key: opt.ApiKeyOption = None,
     state: Annotated[
         Path | None, typer.Option("--state", help="Where chats and files are kept (default: the user's state folder).")
     ] = None,
@@ -28,4 +29,4 @@ def page(
     if find_page() is None:
         raise RequestError("this installation has no page; perilune chat talks to a model in the terminal")
     given = {"threads": threads, "ram": ram, "gpu": gpu, "context": context, "int4": int4}
-    serve(model=model, port=port, state=state, open_browser=True, **given)
+    serve(model=model, port=port, api_key=api_key, state=state, open_browser=True, **given)

@@ -24,9 +24,7 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
-    api_key: Annotated[
-        str | None, typer.Option("--api-key", envvar="PERILUNE_API_KEY", help="A key to ask for.")
-    ] = None,
+    api_key: opt.ApiKeyOption = None,
     api_key_file: Annotated[Path | None, typer.Option("--api-key-file", help="Keys, one a line.")] = None,
     allow_origin: Annotated[
         list[str] | None, typer.Option("--allow-origin", help="Pages of this site may call, such as https://a.example.")

@@ -1,5 +1,6 @@
 """Files in a browser: costs before sending, reading with progress, citations that open the place, recording."""
 
+import pytest
 from at_page import LIMIT, ask, replied
 from playwright.sync_api import expect
 
@@ -75,6 +76,50 @@ def test_files_are_dropped_and_pasted_and_can_be_taken_back(page):
     expect(items).to_have_count(2)
     items.locator("button.name").first.click()
     expect(page.locator(".text-view .line").first).to_contain_text("a,b")
+
+
+@pytest.fixture
+def mill(tmp_path):
+    """A folder with two files of one name, and what tools leave behind."""
+    text = manual()[0]
+    files = {"pumps/notes.txt": text, "wheels/notes.txt": "Wheel 3 turns.\n", "node_modules/x.js": "x"}
+    for name, said in files.items():
+        path = tmp_path / "mill" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(said)
+    return tmp_path / "mill"
+
+
+def test_a_folder_keeps_its_paths_from_the_shelf_to_the_citation(page, size, shot, mill):
+    page.get_by_role("button", name="Add files").click()
+    with page.expect_file_chooser() as chosen:
+        page.get_by_role("menuitem", name="Choose a folder").click()
+    chosen.value.set_files(mill)
+    items = page.locator(".shelf-item .name")
+    paths = ["mill/pumps/notes.txt", "mill/wheels/notes.txt"]
+    expect(items).to_have_text(paths)
+    expect(page.locator(".shelf-item progress")).to_have_count(0, timeout=LIMIT)
+    shot(page, f"folder-{size}")
+    ask(page, "What is the maintenance code of pump 7?")
+    reply = replied(page)
+    expect(page.locator(".message.user .file-chip .name")).to_have_text(paths)
+    citation = reply.locator(".citation", has_text=paths[0]).first
+    citation.click()
+    expect(page.locator(".panel")).to_contain_text(paths[0])
+    expect(page.locator(".line.hit").first).to_be_visible()
+
+
+def test_a_folder_that_is_dropped_keeps_its_paths(watched, address, mill):
+    page = watched.open(address)
+    page.locator(".composer").wait_for()
+    drag = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(mill)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        drag.send("Input.dispatchDragEvent", {"type": kind, "x": 700, "y": 300, "data": data})
+    items = page.locator(".shelf-item .name")
+    expect(items).to_have_text(["mill/pumps/notes.txt", "mill/wheels/notes.txt"])
+    expect(page.locator(".shelf-item progress")).to_have_count(0, timeout=LIMIT)
+    expect(page.locator(".shelf-item .fault")).to_have_count(0)
 
 
 def test_what_a_model_cannot_take_is_said_before_sending(page):

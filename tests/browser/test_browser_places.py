@@ -1,9 +1,12 @@
 """Projects, search, settings, export and import, running code, the model's mind, the tutor."""
 
 import json
+import re
 
-from at_page import LIMIT, ask, chat_with, replied
+from at_page import LIMIT, ask, chat_with, replied, settled
 from playwright.sync_api import expect
+
+from perilune.api import energy
 
 
 def test_a_project_keeps_instructions_files_and_chats(page, api, size, shot):
@@ -170,6 +173,35 @@ def test_the_mind_of_the_model_is_shown_word_by_word(page, size, shot):
     page.reload()
     page.locator(".message.assistant").get_by_role("button", name="The model’s mind").click()
     expect(page.locator(".words .word").first).to_be_visible()
+
+
+def test_energy_is_shown_where_the_machine_counts_it_and_nowhere_else(watched, talking, tmp_path, monkeypatch, shot):
+    page = watched.open(talking)
+    for counted in (True, False):
+        monkeypatch.setattr(energy, "POWERCAP", tmp_path / str(counted))
+        counter = tmp_path / "True" / "intel-rapl:0" / "energy_uj"
+        counter.parent.mkdir(parents=True, exist_ok=True)
+        counter.write_text("100000000")
+        page.goto(talking)
+        settled(page, mind=True, thinking=False)
+        ask(page, "Tell me a story about a bear.")
+        expect(page.locator(".message.writing .prose")).not_to_be_empty(timeout=LIMIT)
+        counter.with_name("new").write_text("107000000")
+        counter.with_name("new").replace(counter)  # whoever reads it finds a number
+        page.locator(".send").click()
+        reply = replied(page)
+        expect(reply.locator(".meter")).to_contain_text("tokens/s")
+        for place in (reply.locator(".meter"), page.locator(".mind")):
+            if counted:
+                expect(place.locator(".energy")).to_have_text(re.compile(r"^7 J · [\d.,]+ J/token$"))
+            else:
+                expect(place.locator(".energy")).to_have_count(0)
+        if counted:
+            reply.hover()
+            shot(page, "energy")
+            page.reload()
+            page.locator(".message.assistant").get_by_role("button", name="The model’s mind").click()
+            expect(page.locator(".mind .energy")).to_contain_text("7 J")
 
 
 def test_the_tutor_plans_asks_and_remembers(page, api, size, shot):

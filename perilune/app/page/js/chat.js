@@ -287,7 +287,7 @@ export class ChatView {
       changed: () => {
         this.views.get(message.id)?.grow(reply);
         speaker.tell(reply.text);
-        if (this.mind?.id === message.id && this.mind.panel.isOpen) this.mind.panel.set(reply.tokens);
+        if (this.mind?.id === message.id && this.mind.panel.isOpen) this.mind.panel.set(reply.tokens, reply.meter);
       },
       ended: () => {
         this.tree.add(reply.message);
@@ -313,7 +313,7 @@ export class ChatView {
     const panel = new MindPanel(this.shell, { again, quiet });
     const reply = this.replies.get(id);
     this.mind = { id, panel };
-    if (reply?.tokens.length) panel.set(reply.tokens);
+    if (reply?.tokens.length) panel.set(reply.tokens, reply.meter);
     else if (!reply) panel.load(id).catch((error) => notice(error.message, { danger: true }));
   }
 

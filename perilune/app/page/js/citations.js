@@ -1,5 +1,5 @@
 // Where in the files an answer comes from; a click opens the place.
-import { h } from "./dom.js";
+import { fileName, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { number, t } from "./i18n.js";
 
@@ -22,7 +22,7 @@ export function citationList(citations, open) {
           on: { click: () => open(one) },
         },
         icon("file"),
-        h("span", { class: "name" }, one.name),
+        fileName(one.name),
         h("span", { class: "place" }, place),
         share,
       ),

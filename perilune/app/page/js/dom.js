@@ -20,6 +20,13 @@ export function clear(el, ...children) {
   return el;
 }
 
+/** The name of a file with its folders: where there is no room for all of it, the folders give way first. */
+export function fileName(name, tag = "span", props = {}) {
+  const cut = name.lastIndexOf("/") + 1;
+  const folders = cut > 0 && h("span", { class: "folders" }, name.slice(0, cut));
+  return h(tag, { ...props, class: "name" }, folders, h("span", { class: "base" }, name.slice(cut)));
+}
+
 let ids = 0;
 
 /** An id for elements that name each other (labels, descriptions). */

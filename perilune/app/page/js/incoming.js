@@ -17,7 +17,7 @@ export function choose(add, { folder = false } = {}) {
     multiple: true,
     hidden: true,
     webkitdirectory: folder,
-    on: { change: () => (add(named(input.files).filter(kept)), input.remove()) },
+    on: { change: () => (add(chosen(input.files, folder)), input.remove()) },
   });
   document.body.append(input);
   input.click();
@@ -31,6 +31,13 @@ export function chooserMenu(button, add) {
 }
 
 const kept = ({ name }) => !name.split("/").some((piece) => SKIPPED.test(piece));
+const byName = (a, b) => (a.name < b.name ? -1 : 1);
+
+/** Files of a folder come in any order. */
+function chosen(files, folder) {
+  const found = named(files).filter(kept);
+  return folder ? found.sort(byName) : found;
+}
 
 export function listenForPaste(input, add) {
   input.addEventListener("paste", (event) => {
@@ -86,5 +93,5 @@ async function walked(entries) {
       }
     }
   }
-  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return found.sort(byName);
 }

@@ -1,6 +1,6 @@
 // One message as it is shown: what was asked, or a reply with its reasoning, text, and what can be done with it.
 import { copyText } from "./code.js";
-import { clear, h } from "./dom.js";
+import { clear, fileName, h } from "./dom.js";
 import { icon, iconButton } from "./icons.js";
 import { t } from "./i18n.js";
 import { render } from "./markdown.js";
@@ -194,5 +194,5 @@ export const SIGNS = {
 /** A file as it stands in a message. */
 export function fileChip(file, open) {
   const props = { type: "button", class: "file-chip", title: file.name, on: { click: open } };
-  return h("button", props, icon(SIGNS[file.kind] ?? "file"), h("span", {}, file.name));
+  return h("button", props, icon(SIGNS[file.kind] ?? "file"), fileName(file.name));
 }

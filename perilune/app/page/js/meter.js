@@ -12,13 +12,24 @@ export function meterLine(meter) {
     t("meter.prompt", { count: meter.prompt_tokens ?? 0 }),
     share > 0 && t("meter.cached", { share: number(share, { style: "percent", maximumFractionDigits: 0 }) }),
     t("meter.reply", { count: meter.reply_tokens ?? 0 }),
-    meter.joules != null && t("meter.joules", { joules: number(meter.joules, { maximumFractionDigits: 1 }) }),
   ];
   return h(
     "span",
     { class: "meter on-hover" },
     said.filter(Boolean).map((one) => h("span", {}, one)),
+    energy(meter),
   );
+}
+
+/** Joules, and joules for a token; nothing where this machine counts none. */
+export function energy(meter) {
+  if (meter?.joules == null) return null;
+  const each = meter.joules_per_token;
+  const said = [
+    t("meter.joules", { joules: number(meter.joules, { maximumFractionDigits: 1 }) }),
+    each != null && t("meter.joules.token", { joules: number(each, { maximumSignificantDigits: 3 }) }),
+  ];
+  return h("span", { class: "energy", title: t("meter.joules.whole") }, said.filter(Boolean).join(" · "));
 }
 
 export function progressBar({ read, total, tokens_per_second: speed, seconds_left: left }) {

@@ -1,9 +1,10 @@
 // The model's mind: of a reply, word by word, what else could have stood there, which experts fired, what was read.
-import { clear, h } from "./dom.js";
+import { clear, fileName, h } from "./dom.js";
 import { follow } from "./events.js";
 import { ExpertMap } from "./expert-map.js";
 import { icon } from "./icons.js";
 import { number, t } from "./i18n.js";
+import { energy } from "./meter.js";
 import { openFile } from "./viewer.js";
 import { probability, Words } from "./words.js";
 
@@ -23,6 +24,7 @@ export class MindPanel {
       { class: "token-detail", "aria-live": "polite" },
       h("p", { class: "hint" }, t("mind.choose")),
     );
+    this.energy = h("p", { class: "hint" });
     this.empty = h("p", { class: "hint" }, t("loading"));
     this.body = h("div", { class: "mind" }, this.empty);
     shell.openPanel(t("mind"), this.body, { quiet });
@@ -32,14 +34,16 @@ export class MindPanel {
     return this.body.isConnected;
   }
 
-  /** The tokens so far; called again with more of them while the reply is written. */
-  set(tokens) {
+  /** The tokens so far, and what they cost; called again with more of them while the reply is written. */
+  set(tokens, meter) {
     this.tokens = tokens;
     if (!tokens.length) return;
+    clear(this.energy, energy(meter));
+    this.energy.hidden = !this.energy.firstChild;
     if (this.empty) {
       this.empty = null;
       const experts = tokens.some((token) => token.experts?.length);
-      clear(this.body, this.words.el, this.detail, experts && h("h3", {}, t("mind.experts")), experts && this.map.el);
+      clear(this.body, this.words.el, this.energy, this.detail, experts && h("h3", {}, t("mind.experts")), experts && this.map.el);
     }
     this.words.set(tokens);
     this.map.set(tokens, this.words.at < 0 ? tokens.length - 1 : this.words.at);
@@ -48,8 +52,13 @@ export class MindPanel {
   /** A reply that was written before: told again as long as the server has its tokens. */
   async load(id) {
     const tokens = [];
-    await follow(id, { told: (event) => event.type === "token" && tokens.push(event) });
-    if (tokens.length) return this.set(tokens);
+    let meter = null;
+    const told = (event) => {
+      if (event.type === "token") tokens.push(event);
+      else if (event.type === "meter") meter = event;
+    };
+    await follow(id, { told });
+    if (tokens.length) return this.set(tokens, meter);
     clear(
       this.body,
       h("p", {}, t("mind.none")),
@@ -123,7 +132,7 @@ export class MindPanel {
           "button",
           { type: "button", class: "citation", on: { click } },
           icon("file"),
-          h("span", { class: "name" }, one.name),
+          fileName(one.name),
           h("span", { class: "place" }, place),
           one.weight > 0 && h("small", {}, percent(one.weight)),
         ),

@@ -1,6 +1,6 @@
 // Files that go with the next message: sent at once, each with what it costs, so that nothing is a surprise later.
 import { part, remove, upload } from "./api.js";
-import { clear, h } from "./dom.js";
+import { clear, fileName, h } from "./dom.js";
 import { icon, iconButton } from "./icons.js";
 import { bytes, t } from "./i18n.js";
 import { SIGNS } from "./message.js";
@@ -110,8 +110,8 @@ export class Shelf {
       class: "small",
     });
     const name = told
-      ? h("button", { type: "button", class: "name", on: { click: () => this.open(told) } }, item.name)
-      : h("span", { class: "name" }, item.name);
+      ? fileName(item.name, "button", { type: "button", title: item.name, on: { click: () => this.open(told) } })
+      : fileName(item.name, "span", { title: item.name });
     item.bar = h("progress", { max: 1, value: item.share, "aria-label": t("files.sending", { name: item.name }) });
     const line =
       fault || told?.problem

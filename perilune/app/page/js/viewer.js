@@ -21,7 +21,7 @@ export async function openFile(shell, id, place = {}) {
     return notice(error.message, { danger: true });
   }
   const save = iconButton("save", t("download"), () =>
-    h("a", { href: address(`/files/${part(id)}/content`), download: file.name }).click(),
+    h("a", { href: address(`/files/${part(id)}/content`), download: file.name.split("/").pop() }).click(),
   );
   shell.openPanel(
     file.name,
