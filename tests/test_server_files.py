@@ -18,6 +18,7 @@ from served import KEYS, client_of, served, until
 from tiny_models import tiny_transformer, write_model
 
 from perilune import load
+from perilune.cli.serve import kept_of
 from perilune.errors import RequestError
 from perilune.server import files, kept
 from perilune.server.kept import FullError, Kept
@@ -170,6 +171,22 @@ def test_the_number_of_records_is_bounded(place, monkeypatch):
 def test_one_server_a_folder(place):
     with pytest.raises(RequestError, match="another server uses"):
         Kept(place.folder)
+
+
+def test_what_is_kept_of_a_model_is_found_again_at_another_port(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PERILUNE_STATE", str(tmp_path))
+    first = kept_of(None, "nano", 8000)
+    second = kept_of(None, "nano", 8001)
+    assert first.folder == tmp_path / "nano" and second.folder == tmp_path / "nano-8001"
+    assert str(second.folder) in capsys.readouterr().err
+    first.close()
+    second.close()
+    again = kept_of(None, "nano", 8002)
+    assert again.folder == tmp_path / "nano" and not capsys.readouterr().err
+    again.close()
+    told = kept_of(tmp_path / "mine", "nano", 8000)
+    assert told.folder == tmp_path / "mine"
+    told.close()
 
 
 def test_bytes_without_a_record_are_swept(tmp_path):

@@ -57,7 +57,7 @@ class Sessions:
         only(body, "key")
         key = needed(body, "key", LONGEST_KEY).encode()
         same = [one for one in self._keys if hmac.compare_digest(one, key)]
-        if wait := self._wrong.wait(address_of(request.client and request.client.host), right=bool(same)):
+        if wait := self._wrong.wait(address_of(request.client.host if request.client else None), right=bool(same)):
             told = f"{MOST_WRONG} wrong keys came from your address within a minute; wait {wait} s"
             answer = JSONResponse(error_body(told, "rate_limit_error", "too_many_keys"), 429)
             answer.headers["retry-after"] = str(wait)

@@ -13,6 +13,7 @@ from perilune.errors import RequestError
 
 if TYPE_CHECKING:
     from perilune.server.door import MakeDoor
+    from perilune.server.kept import Kept
 
 OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 
@@ -72,13 +73,12 @@ def serve(
     from perilune.media.fetch import Remote
     from perilune.server.app import make_app
     from perilune.server.app import serve as run
-    from perilune.server.kept import Kept, state_folder
 
     keys = _keys(api_key, api_key_file, host)
     remote = Remote(allow_remote_media) if allow_remote_media else None
     served = name or (Path(model).name if "/" in model else model)
     asked = dict(keys=keys, origins=tuple(allow_origin or ()), strict_k2=strict_k2, most=most, most_of_key=most_of_key)
-    folder, page = state or state_folder(f"{served}-{port}"), None if ray else find_page()
+    page = None if ray else find_page()
     tell = partial(_tell, served, host, page is not None, open_browser)
     if ray is not None:
         from perilune.fleet.serve import serve_fleet
@@ -87,11 +87,29 @@ def serve(
             raise RequestError("--ray takes neither --allow-remote-media nor --gpu yet: leave them out")
         load = opt.given(ram=ram, threads=threads, int4=int4, context=context, backbone=backbone, mirrors=mirror)
         load |= {"text_only": text_only}
-        serve_fleet(ray, model, served, load, host, port, kept=Kept(folder), on_ready=tell, **asked)
+        serve_fleet(ray, model, served, load, host, port, kept=kept_of(state, served, port), on_ready=tell, **asked)
         return
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only)
     opt.tell_speed(opened, backbone)
-    run(make_app(opened, served, kept=Kept(folder), remote=remote, page=page, **asked), host, port, tell)
+    run(
+        make_app(opened, served, kept=kept_of(state, served, port), remote=remote, page=page, **asked), host, port, tell
+    )
+
+
+def kept_of(state: Path | None, served: str, port: int) -> Kept:
+    """What is kept of this model, at whichever port it is served; where another server holds that, this port's own."""
+    from perilune.server.kept import HeldError, Kept, state_folder
+
+    if state is not None:
+        return Kept(state)
+    try:
+        return Kept(state_folder(served))
+    except HeldError:
+        folder = state_folder(f"{served}-{port}")
+        typer.echo(
+            f"Another server of {served} runs: chats and files of this one are kept apart, in {folder}", err=True
+        )
+        return Kept(folder)
 
 
 def _keys(api_key: str | None, file: Path | None, host: str) -> tuple[str, ...]:

@@ -34,6 +34,10 @@ create table if not exists records (
 """
 
 
+class HeldError(RequestError):
+    """Another server uses the folder."""
+
+
 class FullError(PeriluneError):
     """There is no room for more; something must be deleted first."""
 
@@ -186,7 +190,7 @@ def _held(folder: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise RequestError(f"another server uses {folder}; give this one a folder of its own: --state") from None
+        raise HeldError(f"another server uses {folder}; give this one a folder of its own: --state") from None
     return lock
 
 
