@@ -72,7 +72,9 @@ class Encoded:
     peers: list[Peer] = field(default_factory=list)
 
     def to_text(self) -> str:
-        told = f"{self.what}: {self.milliseconds:.1f} ms ({self.fastest:.1f} to {self.slowest:.1f}), {self.tokens} tokens"
+        told = (
+            f"{self.what}: {self.milliseconds:.1f} ms ({self.fastest:.1f} to {self.slowest:.1f}), {self.tokens} tokens"
+        )
         if self.preprocessing_milliseconds is not None:
             told += f", preprocessing {self.preprocessing_milliseconds:.1f} ms of it"
         if self.real_time_factor is not None:

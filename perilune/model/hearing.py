@@ -3,7 +3,7 @@
 The tower is Whisper's encoder (arXiv 2212.04356), tensors under its published names: two convolutions, sinusoidal
 positions, pre-norm blocks, a last norm. In the published setting a frame sees all 30 s. In the chunked setting it sees
 its own chunk and some before it, and the convolutions look back only, so that a tower can hear while somebody speaks:
-`forward` with a mask is the definition and what training runs, `step` hears the next chunk on a state. The projector
+`forward` with a mask is the definition and what training runs, `step` hears the next chunks on a state. The projector
 joins successive frames into one token.
 
 Legend: B batch, F mel frames, M mel bins, T encoder frames (F / 2), D width of the tower, H heads, K head width,
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.config_audio import AudioConfig
-from perilune.model.layers import BiasedLinear, LayerNorm, Linear, linear
+from perilune.model.layers import LayerNorm, SteadyBiasedLinear, SteadyLinear, steady_linear
 from perilune.weights.audio_names import TAPS
 
 LONGEST_WAVE = 10_000.0
@@ -50,6 +50,14 @@ class Past:
         return k_BHTK, v_BHTK
 
 
+def gelu(x_BTD: Tensor, frames: int) -> Tensor:
+    """GELU, `frames` of them at a time, which gives a chunk the same bits with others as alone: torch takes the last
+    numbers of each thread's share another way."""
+    if torch.is_grad_enabled():
+        return F.gelu(x_BTD)
+    return torch.cat([F.gelu(part) for part in x_BTD.split(frames, 1)], 1)
+
+
 @dataclass
 class TowerState:
     """What a chunked tower keeps of what it has heard: the last inputs of both convolutions, and a Past a layer."""
@@ -71,7 +79,7 @@ class Convolution(nn.Module):
     def forward(self, x_BFM: Tensor, stride: int = 1) -> Tensor:
         """[B, F, M] → [B, (F - 3) // stride + 1, D]; whoever calls puts what stands around x to its ends."""
         windows_BTM3 = x_BFM.unfold(1, TAPS, stride)
-        return linear(windows_BTM3.flatten(2), self.weight.flatten(1)) + self.bias
+        return steady_linear(windows_BTM3.flatten(2), self.weight.flatten(1)) + self.bias
 
 
 class AudioAttention(nn.Module):
@@ -80,19 +88,29 @@ class AudioAttention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.q_proj = BiasedLinear(width, width)
-        self.k_proj = Linear(width, width)
-        self.v_proj = BiasedLinear(width, width)
-        self.out_proj = BiasedLinear(width, width)
+        self.q_proj = SteadyBiasedLinear(width, width)
+        self.k_proj = SteadyLinear(width, width)
+        self.v_proj = SteadyBiasedLinear(width, width)
+        self.out_proj = SteadyBiasedLinear(width, width)
 
-    def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None, keep: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None, chunk: int, keep: int) -> Tensor:
+        """With a `past`, frames come in whole chunks, each of which sees itself and up to `keep` frames before it."""
         q_BHTK, k_BHTK, v_BHTK = (
             project(x_BTD).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        if past is not None:
-            k_BHTK, v_BHTK = past.join(k_BHTK, v_BHTK, keep)
-        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=mask_TT)
+        if past is None:
+            y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=mask_TT)
+        else:
+            k_BHSK, v_BHSK = past.join(k_BHTK, v_BHTK, keep)
+            before = k_BHSK.shape[2] - q_BHTK.shape[2]
+            heard = []
+            for begin in range(0, q_BHTK.shape[2], chunk):
+                seen = slice(max(0, before + begin - keep), before + begin + chunk)
+                parts = (q_BHTK[:, :, begin : begin + chunk], k_BHSK[:, :, seen], v_BHSK[:, :, seen])
+                # In one layout, however many chunks come together: a sum's order may hang on it.
+                heard.append(F.scaled_dot_product_attention(*(part.contiguous() for part in parts)))
+            y_BHTK = torch.cat(heard, 2)
         return self.out_proj(y_BHTK.transpose(1, 2).flatten(2))
 
 
@@ -104,12 +122,13 @@ class AudioBlock(nn.Module):
         self.self_attn_layer_norm = LayerNorm(audio.d_model)
         self.self_attn = AudioAttention(audio.d_model, audio.encoder_attention_heads)
         self.final_layer_norm = LayerNorm(audio.d_model)
-        self.fc1 = BiasedLinear(audio.d_model, audio.encoder_ffn_dim)
-        self.fc2 = BiasedLinear(audio.encoder_ffn_dim, audio.d_model)
+        self.fc1 = SteadyBiasedLinear(audio.d_model, audio.encoder_ffn_dim)
+        self.fc2 = SteadyBiasedLinear(audio.encoder_ffn_dim, audio.d_model)
+        self.chunk, self.keep = audio.chunk_frames, audio.chunk_frames * audio.left_chunks
 
-    def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None = None, keep: int = 0) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(self.self_attn_layer_norm(x_BTD), mask_TT, past, keep)
-        return x_BTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x_BTD))))
+    def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None = None) -> Tensor:
+        x_BTD = x_BTD + self.self_attn(self.self_attn_layer_norm(x_BTD), mask_TT, past, self.chunk, self.keep)
+        return x_BTD + self.fc2(gelu(self.fc1(self.final_layer_norm(x_BTD)), self.chunk))
 
 
 class Positions(nn.Module):
@@ -166,17 +185,18 @@ class AudioTower(nn.Module):
         return TowerState(mel_BFM, frame_BFD, [Past() for _ in self.layers])
 
     def step(self, mel_BFM: Tensor, state: TowerState) -> Tensor:
-        """The next chunk, float32 [B, 2 · chunk_frames, M] → [B, chunk_frames, D]; the state moves on with it."""
-        chunk, keep = self.config.chunk_frames, self.config.chunk_frames * self.config.left_chunks
-        if mel_BFM.shape[1] != 2 * chunk:
+        """The next chunks, float32 [B, 2 · T, M] → [B, T, D], T a multiple of chunk_frames; the state moves on with
+        them. A chunk has the same bits alone and with others."""
+        chunk, frames = self.config.chunk_frames, mel_BFM.shape[1] // 2
+        if not frames or mel_BFM.shape[1] % (2 * chunk):
             raise ValueError(f"{mel_BFM.shape[1]} mel frames: a chunk of this tower has {2 * chunk}")
-        x_BFD = F.gelu(self.conv1(torch.cat([state.mel_BFM, mel_BFM], 1)))
-        x_BTD = F.gelu(self.conv2(torch.cat([state.frame_BFD, x_BFD], 1), stride=2))
+        x_BFD = gelu(self.conv1(torch.cat([state.mel_BFM, mel_BFM], 1)), 2 * chunk)
+        x_BTD = gelu(self.conv2(torch.cat([state.frame_BFD, x_BFD], 1), stride=2), chunk)
         state.mel_BFM, state.frame_BFD = mel_BFM[:, 1 - TAPS :], x_BFD[:, -1:]
-        x_BTD = x_BTD + self._positions(state.frames, chunk)
-        state.frames += chunk
+        x_BTD = x_BTD + self._positions(state.frames, frames)
+        state.frames += frames
         for block, past in zip(self.blocks, state.layers, strict=True):
-            x_BTD = block(x_BTD, None, past, keep)
+            x_BTD = block(x_BTD, None, past)
         return self.layer_norm(x_BTD)
 
     def _positions(self, first: int, frames: int) -> Tensor:
@@ -195,15 +215,18 @@ class AudioProjector(nn.Module):
 
     def __init__(self, audio: AudioConfig, hidden_size: int):
         super().__init__()
-        self.frames = audio.frames_per_token
+        self.frames, self.chunk = audio.frames_per_token, audio.chunk_frames // audio.frames_per_token
         joined = self.frames * audio.d_model
         self.pre_norm = LayerNorm(joined)
-        self.proj = nn.Sequential(BiasedLinear(joined, hidden_size), nn.GELU(), BiasedLinear(hidden_size, hidden_size))
+        self.proj = nn.Sequential(
+            SteadyBiasedLinear(joined, hidden_size), nn.GELU(), SteadyBiasedLinear(hidden_size, hidden_size)
+        )
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """[B, T, D], T a multiple of frames_per_token → [B, N, C]."""
         x_BNJ = x_BTD.unflatten(1, (-1, self.frames)).flatten(2)
-        return self.proj(self.pre_norm(x_BNJ))
+        first, _, second = self.proj
+        return second(gelu(first(self.pre_norm(x_BNJ)), self.chunk))
 
 
 class Hearing(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from perilune.kernels import linear_cpu
 
+GELU_NUMBERS = 1 << 15  # taken through all steps together: they stay in the processor's cache
 VECTORS = 32  # float32 numbers that torch takes in one turn of a loop: two of the widest vectors
 
 
@@ -91,7 +92,19 @@ class BiasedLinear(Linear):
         self.bias = nn.Parameter(torch.empty(dim_out))
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        return super().forward(x_TD) + self.bias
+        y_TN = super().forward(x_TD)
+        return y_TN + self.bias if torch.is_grad_enabled() else y_TN.add_(self.bias)
+
+
+class SteadyLinear(Linear):
+    """Linear whose rows have the same bits however many there are, also where weights are float32."""
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return steady_linear(x_TD, self.weight)
+
+
+class SteadyBiasedLinear(BiasedLinear, SteadyLinear):
+    """The same with a bias."""
 
 
 def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
@@ -100,12 +113,24 @@ def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
         return F.linear(x_TD, weight_ND)
     if weight_ND.dtype != torch.bfloat16 or torch.is_grad_enabled() or x_TD.device.type not in ("cpu", "cuda"):
         return F.linear(x_TD, weight_ND.float())
-    rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
     if x_TD.device.type == "cpu":
-        y_TN = torch.from_numpy(linear_cpu.linear(rows_TD.numpy(), weight_ND.view(torch.uint16).numpy()))
-    else:
-        y_3TN = torch.mm(bf16_parts(rows_TD).flatten(0, 1), weight_ND.T, out_dtype=torch.float32).unflatten(0, (3, -1))
-        y_TN = y_3TN[0] + (y_3TN[1] + y_3TN[2])
+        return _kernel_linear(x_TD, weight_ND.view(torch.uint16))
+    rows_TD = x_TD.reshape(-1, x_TD.shape[-1])
+    y_3TN = torch.mm(bf16_parts(rows_TD).flatten(0, 1), weight_ND.T, out_dtype=torch.float32).unflatten(0, (3, -1))
+    return (y_3TN[0] + (y_3TN[1] + y_3TN[2])).view(*x_TD.shape[:-1], weight_ND.shape[0])
+
+
+def steady_linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
+    """`linear` whose rows have the same bits however many there are: torch's own product of float32 weights sums in
+    another order for another number of rows. While training, and on a GPU, it is torch's."""
+    if weight_ND.dtype != torch.float32 or torch.is_grad_enabled() or x_TD.device.type != "cpu":
+        return linear(x_TD, weight_ND)
+    return _kernel_linear(x_TD, weight_ND)
+
+
+def _kernel_linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
+    rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
+    y_TN = torch.from_numpy(linear_cpu.linear(rows_TD.numpy(), weight_ND.detach().numpy()))
     return y_TN.view(*x_TD.shape[:-1], weight_ND.shape[0])
 
 
@@ -133,8 +158,11 @@ def steady_gelu(x: Tensor) -> Tensor:
     of each thread's share another way, but not those of a tanh."""
     if torch.is_grad_enabled():
         return F.gelu(x, approximate="tanh")
-    y = x.square().mul_(0.044715).add_(1.0).mul_(x).mul_(math.sqrt(2 / math.pi)).tanh_()
-    return y.add_(1.0).mul_(x).mul_(0.5)
+    y, rows = torch.empty_like(x), max(1, GELU_NUMBERS // x.shape[-1])
+    for part, out in zip(x.split(rows), y.split(rows), strict=True):
+        torch.square(part, out=out).mul_(0.044715).add_(1.0).mul_(part).mul_(math.sqrt(2 / math.pi)).tanh_()
+        out.add_(1.0).mul_(part).mul_(0.5)
+    return y
 
 
 class SwiGLU(nn.Module):
