@@ -7,7 +7,7 @@ its own chunk and some before it, and the convolutions look back only, so that a
 joins successive frames into one token.
 
 Legend: B batch, F mel frames, M mel bins, T encoder frames (F / 2), D width of the tower, H heads, K head width,
-L frames of earlier chunks, N tokens (T / frames_per_token), J joined width, C width of the decoder, P positions.
+L frames of earlier chunks, S those and the present ones, N tokens (T / frames_per_token), J joined width, C width of the decoder, P positions.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def sinusoids(positions: int, width: int) -> Tensor:
 
 @dataclass
 class Past:
-    """Keys and values of one layer for earlier chunks: float32 [B, H, L, K], None at the beginning."""
+    """Keys and values of one layer for earlier chunks: float32 [B, L, D], None at the beginning."""
 
-    k_BHLK: Tensor | None = None
-    v_BHLK: Tensor | None = None
+    k_BLD: Tensor | None = None
+    v_BLD: Tensor | None = None
 
-    def join(self, k_BHTK: Tensor, v_BHTK: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    def join(self, k_BTD: Tensor, v_BTD: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Those of the past and the present; the last `keep` of them are the past of the next chunk."""
-        if self.k_BHLK is not None and self.v_BHLK is not None:
-            k_BHTK, v_BHTK = torch.cat([self.k_BHLK, k_BHTK], 2), torch.cat([self.v_BHLK, v_BHTK], 2)
-        first = max(0, k_BHTK.shape[2] - keep)
-        self.k_BHLK, self.v_BHLK = k_BHTK[:, :, first:], v_BHTK[:, :, first:]
-        return k_BHTK, v_BHTK
+        if self.k_BLD is not None and self.v_BLD is not None:
+            k_BTD, v_BTD = torch.cat([self.k_BLD, k_BTD], 1), torch.cat([self.v_BLD, v_BTD], 1)
+        first = max(0, k_BTD.shape[1] - keep)
+        self.k_BLD, self.v_BLD = k_BTD[:, first:], v_BTD[:, first:]
+        return k_BTD, v_BTD
 
 
 def gelu(x_BTD: Tensor, frames: int) -> Tensor:
@@ -95,23 +95,21 @@ class AudioAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None, chunk: int, keep: int) -> Tensor:
         """With a `past`, frames come in whole chunks, each of which sees itself and up to `keep` frames before it."""
-        q_BHTK, k_BHTK, v_BHTK = (
-            project(x_BTD).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q_BTD, k_BTD, v_BTD = self.q_proj(x_BTD), self.k_proj(x_BTD), self.v_proj(x_BTD)
         if past is None:
-            y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=mask_TT)
-        else:
-            k_BHSK, v_BHSK = past.join(k_BHTK, v_BHTK, keep)
-            before = k_BHSK.shape[2] - q_BHTK.shape[2]
-            heard = []
-            for begin in range(0, q_BHTK.shape[2], chunk):
-                seen = slice(max(0, before + begin - keep), before + begin + chunk)
-                parts = (q_BHTK[:, :, begin : begin + chunk], k_BHSK[:, :, seen], v_BHSK[:, :, seen])
-                # In one layout, however many chunks come together: a sum's order may hang on it.
-                heard.append(F.scaled_dot_product_attention(*(part.contiguous() for part in parts)))
-            y_BHTK = torch.cat(heard, 2)
-        return self.out_proj(y_BHTK.transpose(1, 2).flatten(2))
+            return self.out_proj(self._attend(q_BTD, k_BTD, v_BTD, mask_TT))
+        k_BSD, v_BSD = past.join(k_BTD, v_BTD, keep)
+        before = k_BSD.shape[1] - q_BTD.shape[1]
+        heard = []
+        for begin in range(0, q_BTD.shape[1], chunk):
+            end = begin + chunk
+            seen = slice(max(0, before + begin - keep), before + end)
+            heard.append(self._attend(q_BTD[:, begin:end], k_BSD[:, seen], v_BSD[:, seen]))
+        return self.out_proj(torch.cat(heard, 1))
+
+    def _attend(self, q_BTD: Tensor, k_BSD: Tensor, v_BSD: Tensor, mask_TS: Tensor | None = None) -> Tensor:
+        heads = (x_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2) for x_BTD in (q_BTD, k_BSD, v_BSD))
+        return F.scaled_dot_product_attention(*heads, attn_mask=mask_TS).transpose(1, 2).flatten(2)
 
 
 class AudioBlock(nn.Module):
