@@ -26,11 +26,7 @@ def test_regions_nest_in_one_python_thread():
 def test_torch_keeps_its_threads_when_those_of_the_kernels_start():
     """Where both share one OpenMP; in a process of its own, since they start once."""
     code = (
-        "import torch\n"
-        "from perilune.api.locate import use_threads\n"
-        "from perilune.kernels.threads import region\n"
-        "use_threads(1)\n"
-        "with region(): print(torch.get_num_threads())\n"
+        "import torch, perilune\nperilune.load('nano', threads=1).logits([1, 2, 3])\nprint(torch.get_num_threads())\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
