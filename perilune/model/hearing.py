@@ -7,7 +7,8 @@ its own chunk and some before it, and the convolutions look back only, so that a
 joins successive frames into one token.
 
 Legend: B batch, F mel frames, M mel bins, T encoder frames (F / 2), D width of the tower, H heads, K head width,
-L frames of earlier chunks, S those and the present ones, N tokens (T / frames_per_token), J joined width, C width of the decoder, P positions.
+L frames of earlier chunks, S those and the present ones,
+N tokens (T / frames_per_token), J joined width, C width of the decoder, P positions.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.config_audio import AudioConfig
-from perilune.model.layers import LayerNorm, SteadyBiasedLinear, SteadyLinear, steady_linear
+from perilune.model.layers import LayerNorm, SteadyBiasedLinear, SteadyLinear, steady_erf_gelu, steady_linear
 from perilune.weights.audio_names import TAPS
 
 LONGEST_WAVE = 10_000.0
@@ -48,14 +49,6 @@ class Past:
         first = max(0, k_BTD.shape[1] - keep)
         self.k_BLD, self.v_BLD = k_BTD[:, first:], v_BTD[:, first:]
         return k_BTD, v_BTD
-
-
-def gelu(x_BTD: Tensor, frames: int) -> Tensor:
-    """GELU, `frames` of them at a time, which gives a chunk the same bits with others as alone: torch takes the last
-    numbers of each thread's share another way."""
-    if torch.is_grad_enabled():
-        return F.gelu(x_BTD)
-    return torch.cat([F.gelu(part) for part in x_BTD.split(frames, 1)], 1)
 
 
 @dataclass
@@ -126,7 +119,7 @@ class AudioBlock(nn.Module):
 
     def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None = None) -> Tensor:
         x_BTD = x_BTD + self.self_attn(self.self_attn_layer_norm(x_BTD), mask_TT, past, self.chunk, self.keep)
-        return x_BTD + self.fc2(gelu(self.fc1(self.final_layer_norm(x_BTD)), self.chunk))
+        return x_BTD + self.fc2(steady_erf_gelu(self.fc1(self.final_layer_norm(x_BTD))))
 
 
 class Positions(nn.Module):
@@ -162,11 +155,11 @@ class AudioTower(nn.Module):
             most = 2 * self.config.max_source_positions
             raise ValueError(f"{mel_BFM.shape[1]} mel frames; this tower hears at most {most} at once")
         if self.config.is_chunked:
-            x_BFD = F.gelu(self.conv1(F.pad(mel_BFM, (0, 0, TAPS - 1, 0))))
+            x_BFD = steady_erf_gelu(self.conv1(F.pad(mel_BFM, (0, 0, TAPS - 1, 0))))
         else:
-            x_BFD = F.gelu(self.conv1(F.pad(mel_BFM, (0, 0, 1, 1))))
+            x_BFD = steady_erf_gelu(self.conv1(F.pad(mel_BFM, (0, 0, 1, 1))))
         # An even number of frames never reaches what would be padded on the right: this looks back in both settings.
-        x_BTD = F.gelu(self.conv2(F.pad(x_BFD, (0, 0, 1, 0)), stride=2))
+        x_BTD = steady_erf_gelu(self.conv2(F.pad(x_BFD, (0, 0, 1, 0)), stride=2))
         x_BTD = x_BTD + self._positions(first, frames)
         mask_TT = self._mask(frames) if self.config.is_chunked else None
         for block in self.blocks:
@@ -188,8 +181,8 @@ class AudioTower(nn.Module):
         chunk, frames = self.config.chunk_frames, mel_BFM.shape[1] // 2
         if not frames or mel_BFM.shape[1] % (2 * chunk):
             raise ValueError(f"{mel_BFM.shape[1]} mel frames: a chunk of this tower has {2 * chunk}")
-        x_BFD = gelu(self.conv1(torch.cat([state.mel_BFM, mel_BFM], 1)), 2 * chunk)
-        x_BTD = gelu(self.conv2(torch.cat([state.frame_BFD, x_BFD], 1), stride=2), chunk)
+        x_BFD = steady_erf_gelu(self.conv1(torch.cat([state.mel_BFM, mel_BFM], 1)))
+        x_BTD = steady_erf_gelu(self.conv2(torch.cat([state.frame_BFD, x_BFD], 1), stride=2))
         state.mel_BFM, state.frame_BFD = mel_BFM[:, 1 - TAPS :], x_BFD[:, -1:]
         x_BTD = x_BTD + self._positions(state.frames, frames)
         state.frames += frames
@@ -213,7 +206,7 @@ class AudioProjector(nn.Module):
 
     def __init__(self, audio: AudioConfig, hidden_size: int):
         super().__init__()
-        self.frames, self.chunk = audio.frames_per_token, audio.chunk_frames // audio.frames_per_token
+        self.frames = audio.frames_per_token
         joined = self.frames * audio.d_model
         self.pre_norm = LayerNorm(joined)
         self.proj = nn.Sequential(
@@ -224,7 +217,7 @@ class AudioProjector(nn.Module):
         """[B, T, D], T a multiple of frames_per_token → [B, N, C]."""
         x_BNJ = x_BTD.unflatten(1, (-1, self.frames)).flatten(2)
         first, _, second = self.proj
-        return second(gelu(first(self.pre_norm(x_BNJ)), self.chunk))
+        return second(steady_erf_gelu(first(self.pre_norm(x_BNJ))))
 
 
 class Hearing(nn.Module):

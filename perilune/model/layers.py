@@ -5,16 +5,15 @@ Legend: T tokens (any leading axes), D width in, N width out, F hidden width of 
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perilune.kernels import linear_cpu
+from perilune.kernels import gelu_cpu, linear_cpu
 
-GELU_NUMBERS = 1 << 15  # taken through all steps together: they stay in the processor's cache
 VECTORS = 32  # float32 numbers that torch takes in one turn of a loop: two of the widest vectors
+
+SERIAL_NUMBERS = 1 << 15  # torch shares out a loop over more
 
 
 class _Normalise(torch.autograd.Function):
@@ -155,14 +154,21 @@ def steady_sigmoid(x: Tensor) -> Tensor:
 
 def steady_gelu(x: Tensor) -> Tensor:
     """GELU by tanh (arXiv 1606.08415) with the same bits on any number of threads: torch's own takes the last numbers
-    of each thread's share another way, but not those of a tanh."""
-    if torch.is_grad_enabled():
+    of each thread's share another way."""
+    if torch.is_grad_enabled() or x.device.type != "cpu":
         return F.gelu(x, approximate="tanh")
-    y, rows = torch.empty_like(x), max(1, GELU_NUMBERS // x.shape[-1])
-    for part, out in zip(x.split(rows), y.split(rows), strict=True):
-        torch.square(part, out=out).mul_(0.044715).add_(1.0).mul_(part).mul_(math.sqrt(2 / math.pi)).tanh_()
-        out.add_(1.0).mul_(part).mul_(0.5)
-    return y
+    return torch.from_numpy(gelu_cpu.gelu(x.contiguous().numpy()))
+
+
+def steady_erf_gelu(x_TD: Tensor) -> Tensor:
+    """GELU by the error function with the same bits however many rows and threads there are: a few rows at a time,
+    which torch leaves to one thread, each filled up to whole turns of its loop."""
+    if torch.is_grad_enabled() or x_TD.device.type != "cpu":
+        return F.gelu(x_TD)
+    missing = -x_TD.shape[-1] % VECTORS
+    rows_TD = F.pad(x_TD.flatten(0, -2), (0, missing)) if missing else x_TD.flatten(0, -2)
+    parts = rows_TD.split(max(1, SERIAL_NUMBERS // rows_TD.shape[1]))
+    return torch.cat([F.gelu(part) for part in parts])[:, : x_TD.shape[-1]].reshape(x_TD.shape)
 
 
 class SwiGLU(nn.Module):
