@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -196,7 +196,7 @@ def _streamed(stream: HearingStream) -> Tensor:
 
 
 def _encoded(
-    what: str, tokens: int, passes: dict[str, Pass], repeats: int, seconds_of_sound: float | None = None
+    what: str, tokens: int, passes: Mapping[str, Pass], repeats: int, seconds_of_sound: float | None = None
 ) -> Encoded:
     seconds = side_by_side(passes, repeats, PAUSE)
     median = {name: statistics.median(times) for name, times in seconds.items()}

@@ -84,7 +84,9 @@ def hearing_peer(hearing: Hearing, samples: int) -> Callable[[np.ndarray], Tenso
     @torch.inference_mode()
     def hear(samples_T: np.ndarray) -> Tensor:
         filled_T = np.pad(samples_T, (0, filled - samples_T.shape[0]))
-        told = extractor(filled_T, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding=False, truncation=False)
+        told = extractor(
+            filled_T, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="do_not_pad", truncation=False
+        )
         rows_BNC = hearing.audio_projector(encoder(told["input_features"]).last_hidden_state)
         return rows_BNC[0, : audio.num_tokens(samples_T.shape[0] / SAMPLE_RATE)]
 

@@ -5,8 +5,7 @@ slaney's mel filters up to 8 kHz; log10, nothing below −10. Then the quietest 
 (x + 4) / 4. Published, the floor is eight below the loudest of the whole clip: a stream cannot know that, so it names a
 fixed one, and a frame then depends on nothing but its own 25 ms.
 
-Legend: T samples, F frames, M mel bins, S = 201 frequencies of the spectrum, W those of all filters
-in a row.
+Legend: T samples, F frames, M mel bins, S = 201 frequencies of the spectrum, W those of one filter after the other.
 """
 
 from __future__ import annotations

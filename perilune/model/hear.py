@@ -14,7 +14,7 @@ from perilune.errors import ConfigError
 from perilune.media.mel import LogPower, log_mel, scaled
 from perilune.model.hearing import Hearing
 
-CHUNKS_TOGETHER = 16  # pass a tower at once: more take more memory, and no less time
+CHUNKS_TOGETHER = 16  # pass a tower at once; memory is set aside for so many
 
 
 def mel_frames(audio: AudioConfig, samples_T: np.ndarray) -> Tensor:
@@ -66,8 +66,9 @@ class HearingStream:
     def _tokens(self, log_FM: np.ndarray) -> Tensor:
         mel_FM = torch.cat([self._ahead_FM, torch.from_numpy(scaled(log_FM, self._floor))])
         frames = 2 * self._hearing.config.chunk_frames
-        complete_FM, self._ahead_FM = mel_FM.split([whole := len(mel_FM) // frames * frames, len(mel_FM) - whole])
-        tokens = [self._chunks(chunks_FM) for chunks_FM in complete_FM.split(CHUNKS_TOGETHER * frames) if whole]
+        whole = len(mel_FM) - len(mel_FM) % frames
+        together = mel_FM[:whole].split(CHUNKS_TOGETHER * frames) if whole else ()
+        tokens, self._ahead_FM = [self._chunks(chunks_FM) for chunks_FM in together], mel_FM[whole:]
         self._told += sum(map(len, tokens))
         return torch.cat([torch.zeros(0, self._hearing.hidden_size), *tokens])
 

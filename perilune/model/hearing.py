@@ -7,8 +7,8 @@ its own chunk and some before it, and the convolutions look back only, so that a
 joins successive frames into one token.
 
 Legend: B batch, F mel frames, M mel bins, T encoder frames (F / 2), D width of the tower, H heads, K head width,
-L frames of earlier chunks, S those and the present ones,
-N tokens (T / frames_per_token), J joined width, C width of the decoder, P positions.
+L frames of earlier chunks, S those and the present ones, N tokens (T / frames_per_token), J joined width, C width of
+the decoder, P positions.
 """
 
 from __future__ import annotations
@@ -101,8 +101,11 @@ class AudioAttention(nn.Module):
         return self.out_proj(torch.cat(heard, 1))
 
     def _attend(self, q_BTD: Tensor, k_BSD: Tensor, v_BSD: Tensor, mask_TS: Tensor | None = None) -> Tensor:
-        heads = (x_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2) for x_BTD in (q_BTD, k_BSD, v_BSD))
-        return F.scaled_dot_product_attention(*heads, attn_mask=mask_TS).transpose(1, 2).flatten(2)
+        q_BHTK, k_BHSK, v_BHSK = (
+            x_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2) for x_BTD in (q_BTD, k_BSD, v_BSD)
+        )
+        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask_TS)
+        return y_BHTK.transpose(1, 2).flatten(2)
 
 
 class AudioBlock(nn.Module):

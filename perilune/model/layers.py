@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from perilune.kernels import gelu_cpu, linear_cpu
 
 VECTORS = 32  # float32 numbers that torch takes in one turn of a loop: two of the widest vectors
-
 SERIAL_NUMBERS = 1 << 15  # torch shares out a loop over more
 
 
@@ -114,7 +113,7 @@ def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
         return F.linear(x_TD, weight_ND.float())
     if x_TD.device.type == "cpu":
         return _kernel_linear(x_TD, weight_ND.view(torch.uint16))
-    rows_TD = x_TD.reshape(-1, x_TD.shape[-1])
+    rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
     y_3TN = torch.mm(bf16_parts(rows_TD).flatten(0, 1), weight_ND.T, out_dtype=torch.float32).unflatten(0, (3, -1))
     return (y_3TN[0] + (y_3TN[1] + y_3TN[2])).view(*x_TD.shape[:-1], weight_ND.shape[0])
 
