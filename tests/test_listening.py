@@ -37,7 +37,7 @@ def test_turns_are_what_their_sound_is_as_a_file(model, size):
     assert len(listener.turns) == 2
     for turn in listener.turns:
         sound_T = SOUND[round(turn.begin * 16_000) : round(turn.end * 16_000)]
-        assert torch.equal(turn.perceived.rows[0], hear(model.senses._hearing(), sound_T))
+        assert torch.equal(turn.perceived.rows[0], hear(model.senses.hearing(), sound_T))
         assert turn.perceived.tokens == len(turn.perceived.rows[0])
     assert listener.heard_seconds + listener.left_out_seconds == len(SOUND) / 16_000
     assert listener.open_seconds == pytest.approx(listener.heard_seconds) and listener.real_time_factor > 0

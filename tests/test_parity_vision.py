@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_vision import CLIPS, PICTURES, TOWER, random_pixels, random_vision, write_seeing
+from tiny_vision import CLIPS, PICTURES, TOWER, random_pixels, random_vision
 
+from perilune.bench.senses_peer import write_seeing
 from perilune.model.vision_checkpoint import load_vision
 
 transformers = pytest.importorskip("transformers", reason="parity needs the dev extra")

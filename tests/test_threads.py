@@ -1,5 +1,9 @@
 """The thread count that kernels use."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from perilune.kernels import threads
@@ -16,3 +20,14 @@ def test_counts_are_kept_within_the_machine():
 def test_regions_nest_in_one_python_thread():
     with threads.region() as outer, threads.region() as inner:
         assert outer == inner == threads.get_threads()
+
+
+@pytest.mark.skipif(threads.max_threads() < 2, reason="one core has one thread")
+def test_torch_keeps_its_threads_when_those_of_the_kernels_start():
+    """Where both share one OpenMP; in a process of its own, since they start once."""
+    code = (
+        "import torch, perilune\nperilune.load('nano', threads=1).logits([1, 2, 3])\nprint(torch.get_num_threads())\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert told.stdout == "1\n"

@@ -26,8 +26,9 @@ def test_neighbours_change_no_bit(dtype):
     assert all(map(torch.equal, together, backwards)) and all(map(torch.equal, together, alone))
 
 
-def test_threads_change_no_bit_of_published_weights():
-    vision, grids = random_vision().to(torch.bfloat16), [*CLIPS, *PICTURES]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_change_no_bit(dtype):
+    vision, grids = random_vision().to(dtype), [*CLIPS, *PICTURES, (1, 46, 34)]
     pixels, before, found = random_pixels(grids), torch.get_num_threads(), []
     try:
         for count in (1, 2, 3):

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_vision import CLIPS, PICTURES, TOWER, random_pixels, random_vision, write_seeing
+from tiny_vision import CLIPS, PICTURES, TOWER, random_pixels, random_vision
 
 import perilune
+from perilune.bench.senses_peer import write_seeing
 from perilune.config import ModelConfig
 from perilune.errors import ConfigError, WeightsError
 from perilune.model.checkpoint import load_transformer, save_checkpoint

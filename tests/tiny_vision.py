@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from perilune.config import ModelConfig
 from perilune.config_vision import VisionConfig
-from perilune.model.checkpoint import save_checkpoint
-from perilune.model.model import Transformer
 from perilune.model.vision import Grid, Vision
 from perilune.model.vision_init import init_vision
 
@@ -43,27 +36,3 @@ def random_vision(config: VisionConfig = TOWER, hidden: int = 64, seed: int = 3)
 def random_pixels(grids: list[Grid], side: int = 14, seed: int = 5) -> Tensor:
     count = sum(frames * rows * columns for frames, rows, columns in grids)
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
-
-
-def write_seeing(directory: Path, vision: Vision, dtype: str = "float32") -> Path:
-    """A text model and what it sees with, in the published layout of K2.6; transformers reads the directory too."""
-    config = replace(
-        ModelConfig.preset("tiny"),
-        model_type="kimi_k25",
-        hidden_size=vision.hidden_size,
-        quantization=None,
-        dtype=dtype,
-        vision=vision.config,
-        media_placeholder_token_id=300,
-    )
-    model = Transformer(config)
-    model.init_weights(1)
-    model.senses["vision"] = vision
-    save_checkpoint(directory, model)
-    raw = config.to_dict()
-    for name in list(raw["vision_config"]):  # transformers has names of its own for sizes that are not the published
-        raw["vision_config"][name.removeprefix("vt_").removeprefix("init_")] = raw["vision_config"][name]
-    raw |= {"projection_hidden_size": vision.config.vt_hidden_size, "image_token_id": 300, "video_token_id": 301}
-    (directory / "config.json").write_text(json.dumps(raw))
-    assert ModelConfig.load(directory) == config
-    return directory

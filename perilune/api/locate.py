@@ -61,10 +61,11 @@ def use_threads(threads: int | None) -> None:
         raise RequestError(f"threads must be an integer from 1 to {cores} here, got {str(threads)[:40]!r}")
     import torch
 
-    from perilune.kernels.threads import set_threads
+    from perilune.kernels.threads import region, set_threads
 
-    torch.set_num_threads(threads)
     set_threads(threads)
+    with region():  # the first one starts the kernels' threads, and with OpenMP also says how many torch has
+        torch.set_num_threads(threads)
 
 
 def read_defaults(directory: Path) -> tuple[dict[str, Any], frozenset[int]]:

@@ -19,6 +19,7 @@ from perilune.media.audio import MAX_SECONDS
 from perilune.media.decoders import MAX_DECODERS, USUAL_BYTES
 from perilune.media.patches import most_tokens
 from perilune.media.settings import MediaConfig
+from perilune.model.hear import CHUNKS_TOGETHER
 from perilune.weights.audio_names import AUDIO_PREFIXES
 from perilune.weights.files import Checkpoint
 from perilune.weights.header import DTYPE_BYTES
@@ -83,8 +84,10 @@ def most_patches(limits: MediaConfig) -> int:
 
 
 def sound_bytes(audio: AudioConfig, tokens: int) -> int:
-    """The longest sound that a context of `tokens` takes, as samples and mel frames, and a chunk of it in the tower."""
-    heard = audio.chunk_frames * (1 + audio.left_chunks)
+    """The longest sound that a context of `tokens` takes, as samples and mel frames, and the chunks of it that
+    pass the tower together."""
+    together = CHUNKS_TOGETHER if audio.is_chunked else 1
+    heard = audio.chunk_frames * (together + audio.left_chunks)
     chunk = heard * _widths(audio.d_model, audio.encoder_ffn_dim)
     return FLOAT * (SOUND_COPIES * round(most_seconds(audio, tokens) * SAMPLE_RATE) + chunk)
 

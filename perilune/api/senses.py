@@ -110,7 +110,7 @@ class Senses:
         """Hears sound as it comes in. Raises MessageError for a model without ears."""
         if "hearing" not in self.has:
             raise MessageError(f"this model has {LACKS['hearing']}; listen with one that has")
-        return HearingStream(self._hearing())
+        return HearingStream(self.hearing())
 
     def look(self, frames: Sequence[np.ndarray], seconds: float) -> SeenChunk:
         """One chunk of a clip, frames as a `Clip` has them; it passes the tower as any item does. Raises MessageError
@@ -138,7 +138,7 @@ class Senses:
             return Perceived(
                 audio_item(samples_T, audio),
                 (_digest(kind, [samples_T]),),
-                lambda: [hear(self._hearing(), samples_T)],
+                lambda: [hear(self.hearing(), samples_T)],
             )
         if kind == "video":
             clip = to_clip(source, self.limits, most_clip_bytes(self.limits, self._tokens))
@@ -180,14 +180,14 @@ class Senses:
 
     @torch.inference_mode()
     def _look(self, patches: Patches) -> Tensor:
-        return self._vision()(torch.from_numpy(patches.pixels_PCSS), [patches.grid])[0]
+        return self.vision()(torch.from_numpy(patches.pixels_PCSS), [patches.grid])[0]
 
-    def _vision(self) -> Vision:
+    def vision(self) -> Vision:
         vision = self._tower("vision", load_vision)
         assert isinstance(vision, Vision)
         return vision
 
-    def _hearing(self) -> Hearing:
+    def hearing(self) -> Hearing:
         hearing = self._tower("hearing", load_hearing)
         assert isinstance(hearing, Hearing)
         return hearing

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from perilune.bench.beside import Pass, side_by_side
 from perilune.bench.machine import describe
 from perilune.errors import RequestError
 from perilune.kernels import int4_cpu
@@ -30,7 +31,6 @@ MATRICES = ((F, D), (F, D), (D, F))  # gate, up, down: [N, K]
 EXPERT_BYTES = sum(n * k // 2 + n * k // GROUP * 2 for n, k in MATRICES)
 MOST_ROWS, MOST_REPEATS = 4096, 1000
 PAUSE = 0.25  # seconds in which the threads of the last contender come to rest
-Pass = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def bench_kernel(rows: int, repeats: int) -> KernelResult:
             passes[name] = _onnxruntime(rng, x_TD, x_TF, level)
         except ImportError:
             missing.append(name)
-    seconds = _side_by_side(passes, repeats)
+    seconds = side_by_side(passes, repeats, PAUSE)
     ours = [min(both) for both in zip(*(seconds[f"perilune {mode}"] for mode in int4_cpu.MODES), strict=True)]
     contenders = [_contender(name, rows, times, ours) for name, times in seconds.items()]
     return KernelResult(rows, _memory_rate() / 1e9, contenders, missing)
@@ -95,19 +95,6 @@ def _contender(name: str, rows: int, seconds: Sequence[float], ours: Sequence[fl
     ratio = statistics.median(s / o for s, o in zip(seconds, ours, strict=True))
     products = 3 * D * F * rows
     return Contender(name, one * 1e3, EXPERT_BYTES / one / 1e9, products / one / 1e9, ratio)
-
-
-def _side_by_side(passes: dict[str, Pass], repeats: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in passes}
-    for run in passes.values():
-        run()
-    for _ in range(repeats):
-        for name, run in passes.items():
-            time.sleep(PAUSE)
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
 
 
 def _ours(x_TD: np.ndarray, mode: str) -> Pass:

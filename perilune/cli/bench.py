@@ -1,4 +1,4 @@
-"""`perilune bench decode|prefill|read|stream|serve|cache|kernel`: options in, a table or JSON out."""
+"""`perilune bench decode|prefill|read|stream|serve|senses|cache|kernel`: options in, a table or JSON out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from perilune.cli import options as opt
 if TYPE_CHECKING:
     from perilune.bench.kernel import KernelResult
     from perilune.bench.long import LongResult
+    from perilune.bench.senses import SensesResult
     from perilune.bench.serve import ServeResult
     from perilune.bench.speed import Result
     from perilune.bench.stream import StreamResult
@@ -94,6 +95,28 @@ def serve(
 
 
 @bench_app.command()
+def senses(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A model that sees or hears (default: nano, with fresh towers if need be)."),
+    ] = None,
+    against: Annotated[
+        bool, typer.Option("--against-transformers", help="Run the same towers in transformers in turn with ours.")
+    ] = False,
+    repeats: Repeats = 9,
+    threads: opt.ThreadsOption = None,
+    json: opt.JsonOption = False,
+) -> None:
+    """Pictures, clips and sound into tokens, and the time from the end of speech to the first word."""
+    from perilune.bench.senses import bench_senses, with_fresh_senses
+
+    opened = opt.open_model(model or "nano", threads=threads)
+    if model is None and not opened.config.senses:
+        opened = with_fresh_senses(opened)
+    _print(bench_senses(opened, repeats=repeats, against=against), json)
+
+
+@bench_app.command()
 def cache(
     trace: Annotated[
         list[Path],
@@ -173,7 +196,7 @@ def _lengths(text: str) -> list[int]:
     return list(parse_lengths(text)) if text else []
 
 
-def _print(result: Result | KernelResult | LongResult | ServeResult | StreamResult, json: bool) -> None:
+def _print(result: Result | KernelResult | LongResult | SensesResult | ServeResult | StreamResult, json: bool) -> None:
     from perilune.cli.output import print_json
 
     if json:

@@ -1,5 +1,6 @@
 """Vector loops over activations: SwiGLU, exponentials, and packing for the INT4 tiles (formats: tiles.py)."""
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -11,6 +12,7 @@ V4I, V4F = ir.VectorType(I32, 4), ir.VectorType(F32, 4)
 _EXP_TERMS = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 _LOWEST, _HIGHEST = -87.0, 88.0
+_GELU_SLOPE = 2 * (2 / math.pi) ** 0.5
 
 
 def _round(e: Emitter, v: Any) -> Any:
@@ -73,6 +75,26 @@ def sigmoid(typing: Any, x: Any, out: Any, count: Any) -> Any:
             mask = e.first_lanes(e.b.sub(count, e.b.shl(index, e.i64(4))))
             y = e.b.fdiv(one, e.b.fadd(one, exp(e, e.b.fneg(e.load_masked(V16F, x, mask, at)))))
             e.store_masked(y, out, mask, at)
+            return []
+
+        e.loop(e.b.ashr(e.b.add(count, e.i64(15)), e.i64(4)), [], step)
+
+    return emit(3, write)
+
+
+@instruction
+def gelu(typing: Any, x: Any, out: Any, count: Any) -> Any:
+    """out[i] = x[i] / (1 + exp(−x[i] · (a + b · x[i]²))): GELU by tanh, which is a sigmoid of twice its argument."""
+
+    def write(e: Emitter, x: Any, out: Any, count: Any) -> None:
+        one, slope, bend = (constant(V16F, value) for value in (1.0, _GELU_SLOPE, _GELU_SLOPE * 0.044715))
+
+        def step(index: Any, _: list[Any]) -> list[Any]:
+            at = e.b.shl(index, e.i64(6))
+            mask = e.first_lanes(e.b.sub(count, e.b.shl(index, e.i64(4))))
+            v = e.load_masked(V16F, x, mask, at)
+            power = exp(e, e.b.fneg(e.b.fmul(v, e.fma(e.b.fmul(v, v), bend, slope))))
+            e.store_masked(e.b.fdiv(v, e.b.fadd(one, power)), out, mask, at)
             return []
 
         e.loop(e.b.ashr(e.b.add(count, e.i64(15)), e.i64(4)), [], step)

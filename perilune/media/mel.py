@@ -5,7 +5,7 @@ slaney's mel filters up to 8 kHz; log10, nothing below −10. Then the quietest 
 (x + 4) / 4. Published, the floor is eight below the loudest of the whole clip: a stream cannot know that, so it names a
 fixed one, and a frame then depends on nothing but its own 25 ms.
 
-Legend: T samples, F frames, M mel bins, S = 201 frequencies of the spectrum.
+Legend: T samples, F frames, M mel bins, S = 201 frequencies of the spectrum, W those of one filter after the other.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _block(samples_T: np.ndarray, bins: int) -> np.ndarray:
     frames_FT = np.lib.stride_tricks.sliding_window_view(samples_T, N_FFT)[::HOP_LENGTH]
     spectrum_FS = np.fft.rfft(frames_FT * _window())
     power_FS = spectrum_FS.real**2 + spectrum_FS.imag**2
-    power_FM = np.einsum("fs,sm->fm", power_FS, mel_filters(bins))
+    sources_W, weights_W, starts_M = _bands(bins)
+    power_FM = np.add.reduceat(power_FS[:, sources_W] * weights_W, starts_M, axis=1)
     return np.log10(np.maximum(power_FM, LOWEST_POWER)).astype(np.float32)
 
 
@@ -104,6 +105,18 @@ def mel_filters(bins: int) -> np.ndarray:
     low, peak, high = edges[:-2], edges[1:-1], edges[2:]
     rising_SM, falling_SM = (frequencies_S1 - low) / (peak - low), (high - frequencies_S1) / (high - peak)
     return np.maximum(0.0, np.minimum(rising_SM, falling_SM)) * 2.0 / (high - low)
+
+
+@cache
+def _bands(bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The filters without what they leave out: the frequencies of one after the other, their weights, and where each
+    filter begins."""
+    filters_SM = mel_filters(bins)
+    bands = [np.flatnonzero(filter_S) for filter_S in filters_SM.T]
+    bands = [band if band.size else np.zeros(1, int) for band in bands]
+    starts_M = np.cumsum([0, *(band.size for band in bands[:-1])])
+    weights = [filters_SM[band, m] for m, band in enumerate(bands)]
+    return np.concatenate(bands), np.concatenate(weights), starts_M
 
 
 # Slaney's scale: three mels for 200 Hz up to 1 kHz (mel 15), then 27 mels for each factor of 6.4.

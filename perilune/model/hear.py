@@ -14,6 +14,8 @@ from perilune.errors import ConfigError
 from perilune.media.mel import LogPower, log_mel, scaled
 from perilune.model.hearing import Hearing
 
+CHUNKS_TOGETHER = 16  # pass a tower at once; memory is set aside for so many
+
 
 def mel_frames(audio: AudioConfig, samples_T: np.ndarray) -> Tensor:
     """The log-mel frames [F, M] of a clip, filled up with silence to whole chunks of the tower: what training takes."""
@@ -64,11 +66,12 @@ class HearingStream:
     def _tokens(self, log_FM: np.ndarray) -> Tensor:
         mel_FM = torch.cat([self._ahead_FM, torch.from_numpy(scaled(log_FM, self._floor))])
         frames = 2 * self._hearing.config.chunk_frames
-        *chunks, self._ahead_FM = mel_FM.split([frames] * (len(mel_FM) // frames) + [len(mel_FM) % frames])
-        tokens = [self._chunk(chunk_FM) for chunk_FM in chunks]
+        whole = len(mel_FM) - len(mel_FM) % frames
+        together = mel_FM[:whole].split(CHUNKS_TOGETHER * frames) if whole else ()
+        tokens, self._ahead_FM = [self._chunks(chunks_FM) for chunks_FM in together], mel_FM[whole:]
         self._told += sum(map(len, tokens))
         return torch.cat([torch.zeros(0, self._hearing.hidden_size), *tokens])
 
-    def _chunk(self, mel_FM: Tensor) -> Tensor:
+    def _chunks(self, mel_FM: Tensor) -> Tensor:
         x_BTD = self._hearing.audio_tower.step(mel_FM[None], self._state)
         return self._hearing.audio_projector(x_BTD)[0]

@@ -3,11 +3,12 @@
 The tower is Whisper's encoder (arXiv 2212.04356), tensors under its published names: two convolutions, sinusoidal
 positions, pre-norm blocks, a last norm. In the published setting a frame sees all 30 s. In the chunked setting it sees
 its own chunk and some before it, and the convolutions look back only, so that a tower can hear while somebody speaks:
-`forward` with a mask is the definition and what training runs, `step` hears the next chunk on a state. The projector
+`forward` with a mask is the definition and what training runs, `step` hears the next chunks on a state. The projector
 joins successive frames into one token.
 
 Legend: B batch, F mel frames, M mel bins, T encoder frames (F / 2), D width of the tower, H heads, K head width,
-L frames of earlier chunks, N tokens (T / frames_per_token), J joined width, C width of the decoder, P positions.
+L frames of earlier chunks, S those and the present ones, N tokens (T / frames_per_token), J joined width, C width of
+the decoder, P positions.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.config_audio import AudioConfig
-from perilune.model.layers import BiasedLinear, LayerNorm, Linear, linear
+from perilune.model.layers import LayerNorm, SteadyBiasedLinear, SteadyLinear, steady_erf_gelu, steady_linear
 from perilune.weights.audio_names import TAPS
 
 LONGEST_WAVE = 10_000.0
@@ -36,18 +37,18 @@ def sinusoids(positions: int, width: int) -> Tensor:
 
 @dataclass
 class Past:
-    """Keys and values of one layer for earlier chunks: float32 [B, H, L, K], None at the beginning."""
+    """Keys and values of one layer for earlier chunks: float32 [B, L, D], None at the beginning."""
 
-    k_BHLK: Tensor | None = None
-    v_BHLK: Tensor | None = None
+    k_BLD: Tensor | None = None
+    v_BLD: Tensor | None = None
 
-    def join(self, k_BHTK: Tensor, v_BHTK: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    def join(self, k_BTD: Tensor, v_BTD: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Those of the past and the present; the last `keep` of them are the past of the next chunk."""
-        if self.k_BHLK is not None and self.v_BHLK is not None:
-            k_BHTK, v_BHTK = torch.cat([self.k_BHLK, k_BHTK], 2), torch.cat([self.v_BHLK, v_BHTK], 2)
-        first = max(0, k_BHTK.shape[2] - keep)
-        self.k_BHLK, self.v_BHLK = k_BHTK[:, :, first:], v_BHTK[:, :, first:]
-        return k_BHTK, v_BHTK
+        if self.k_BLD is not None and self.v_BLD is not None:
+            k_BTD, v_BTD = torch.cat([self.k_BLD, k_BTD], 1), torch.cat([self.v_BLD, v_BTD], 1)
+        first = max(0, k_BTD.shape[1] - keep)
+        self.k_BLD, self.v_BLD = k_BTD[:, first:], v_BTD[:, first:]
+        return k_BTD, v_BTD
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Convolution(nn.Module):
     def forward(self, x_BFM: Tensor, stride: int = 1) -> Tensor:
         """[B, F, M] → [B, (F - 3) // stride + 1, D]; whoever calls puts what stands around x to its ends."""
         windows_BTM3 = x_BFM.unfold(1, TAPS, stride)
-        return linear(windows_BTM3.flatten(2), self.weight.flatten(1)) + self.bias
+        return steady_linear(windows_BTM3.flatten(2), self.weight.flatten(1)) + self.bias
 
 
 class AudioAttention(nn.Module):
@@ -80,20 +81,31 @@ class AudioAttention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.q_proj = BiasedLinear(width, width)
-        self.k_proj = Linear(width, width)
-        self.v_proj = BiasedLinear(width, width)
-        self.out_proj = BiasedLinear(width, width)
+        self.q_proj = SteadyBiasedLinear(width, width)
+        self.k_proj = SteadyLinear(width, width)
+        self.v_proj = SteadyBiasedLinear(width, width)
+        self.out_proj = SteadyBiasedLinear(width, width)
 
-    def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None, keep: int) -> Tensor:
-        q_BHTK, k_BHTK, v_BHTK = (
-            project(x_BTD).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
+    def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None, chunk: int, keep: int) -> Tensor:
+        """With a `past`, frames come in whole chunks, each of which sees itself and up to `keep` frames before it."""
+        q_BTD, k_BTD, v_BTD = self.q_proj(x_BTD), self.k_proj(x_BTD), self.v_proj(x_BTD)
+        if past is None:
+            return self.out_proj(self._attend(q_BTD, k_BTD, v_BTD, mask_TT))
+        k_BSD, v_BSD = past.join(k_BTD, v_BTD, keep)
+        before = k_BSD.shape[1] - q_BTD.shape[1]
+        heard = []
+        for begin in range(0, q_BTD.shape[1], chunk):
+            end = begin + chunk
+            seen = slice(max(0, before + begin - keep), before + end)
+            heard.append(self._attend(q_BTD[:, begin:end], k_BSD[:, seen], v_BSD[:, seen]))
+        return self.out_proj(torch.cat(heard, 1))
+
+    def _attend(self, q_BTD: Tensor, k_BSD: Tensor, v_BSD: Tensor, mask_TS: Tensor | None = None) -> Tensor:
+        q_BHTK, k_BHSK, v_BHSK = (
+            x_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2) for x_BTD in (q_BTD, k_BSD, v_BSD)
         )
-        if past is not None:
-            k_BHTK, v_BHTK = past.join(k_BHTK, v_BHTK, keep)
-        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, attn_mask=mask_TT)
-        return self.out_proj(y_BHTK.transpose(1, 2).flatten(2))
+        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask_TS)
+        return y_BHTK.transpose(1, 2).flatten(2)
 
 
 class AudioBlock(nn.Module):
@@ -104,12 +116,13 @@ class AudioBlock(nn.Module):
         self.self_attn_layer_norm = LayerNorm(audio.d_model)
         self.self_attn = AudioAttention(audio.d_model, audio.encoder_attention_heads)
         self.final_layer_norm = LayerNorm(audio.d_model)
-        self.fc1 = BiasedLinear(audio.d_model, audio.encoder_ffn_dim)
-        self.fc2 = BiasedLinear(audio.encoder_ffn_dim, audio.d_model)
+        self.fc1 = SteadyBiasedLinear(audio.d_model, audio.encoder_ffn_dim)
+        self.fc2 = SteadyBiasedLinear(audio.encoder_ffn_dim, audio.d_model)
+        self.chunk, self.keep = audio.chunk_frames, audio.chunk_frames * audio.left_chunks
 
-    def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None = None, keep: int = 0) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(self.self_attn_layer_norm(x_BTD), mask_TT, past, keep)
-        return x_BTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x_BTD))))
+    def forward(self, x_BTD: Tensor, mask_TT: Tensor | None, past: Past | None = None) -> Tensor:
+        x_BTD = x_BTD + self.self_attn(self.self_attn_layer_norm(x_BTD), mask_TT, past, self.chunk, self.keep)
+        return x_BTD + self.fc2(steady_erf_gelu(self.fc1(self.final_layer_norm(x_BTD))))
 
 
 class Positions(nn.Module):
@@ -145,11 +158,11 @@ class AudioTower(nn.Module):
             most = 2 * self.config.max_source_positions
             raise ValueError(f"{mel_BFM.shape[1]} mel frames; this tower hears at most {most} at once")
         if self.config.is_chunked:
-            x_BFD = F.gelu(self.conv1(F.pad(mel_BFM, (0, 0, TAPS - 1, 0))))
+            x_BFD = steady_erf_gelu(self.conv1(F.pad(mel_BFM, (0, 0, TAPS - 1, 0))))
         else:
-            x_BFD = F.gelu(self.conv1(F.pad(mel_BFM, (0, 0, 1, 1))))
+            x_BFD = steady_erf_gelu(self.conv1(F.pad(mel_BFM, (0, 0, 1, 1))))
         # An even number of frames never reaches what would be padded on the right: this looks back in both settings.
-        x_BTD = F.gelu(self.conv2(F.pad(x_BFD, (0, 0, 1, 0)), stride=2))
+        x_BTD = steady_erf_gelu(self.conv2(F.pad(x_BFD, (0, 0, 1, 0)), stride=2))
         x_BTD = x_BTD + self._positions(first, frames)
         mask_TT = self._mask(frames) if self.config.is_chunked else None
         for block in self.blocks:
@@ -166,17 +179,18 @@ class AudioTower(nn.Module):
         return TowerState(mel_BFM, frame_BFD, [Past() for _ in self.layers])
 
     def step(self, mel_BFM: Tensor, state: TowerState) -> Tensor:
-        """The next chunk, float32 [B, 2 · chunk_frames, M] → [B, chunk_frames, D]; the state moves on with it."""
-        chunk, keep = self.config.chunk_frames, self.config.chunk_frames * self.config.left_chunks
-        if mel_BFM.shape[1] != 2 * chunk:
+        """The next chunks, float32 [B, 2 · T, M] → [B, T, D], T a multiple of chunk_frames; the state moves on with
+        them. A chunk has the same bits alone and with others."""
+        chunk, frames = self.config.chunk_frames, mel_BFM.shape[1] // 2
+        if not frames or mel_BFM.shape[1] % (2 * chunk):
             raise ValueError(f"{mel_BFM.shape[1]} mel frames: a chunk of this tower has {2 * chunk}")
-        x_BFD = F.gelu(self.conv1(torch.cat([state.mel_BFM, mel_BFM], 1)))
-        x_BTD = F.gelu(self.conv2(torch.cat([state.frame_BFD, x_BFD], 1), stride=2))
+        x_BFD = steady_erf_gelu(self.conv1(torch.cat([state.mel_BFM, mel_BFM], 1)))
+        x_BTD = steady_erf_gelu(self.conv2(torch.cat([state.frame_BFD, x_BFD], 1), stride=2))
         state.mel_BFM, state.frame_BFD = mel_BFM[:, 1 - TAPS :], x_BFD[:, -1:]
-        x_BTD = x_BTD + self._positions(state.frames, chunk)
-        state.frames += chunk
+        x_BTD = x_BTD + self._positions(state.frames, frames)
+        state.frames += frames
         for block, past in zip(self.blocks, state.layers, strict=True):
-            x_BTD = block(x_BTD, None, past, keep)
+            x_BTD = block(x_BTD, None, past)
         return self.layer_norm(x_BTD)
 
     def _positions(self, first: int, frames: int) -> Tensor:
@@ -198,12 +212,15 @@ class AudioProjector(nn.Module):
         self.frames = audio.frames_per_token
         joined = self.frames * audio.d_model
         self.pre_norm = LayerNorm(joined)
-        self.proj = nn.Sequential(BiasedLinear(joined, hidden_size), nn.GELU(), BiasedLinear(hidden_size, hidden_size))
+        self.proj = nn.Sequential(
+            SteadyBiasedLinear(joined, hidden_size), nn.GELU(), SteadyBiasedLinear(hidden_size, hidden_size)
+        )
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """[B, T, D], T a multiple of frames_per_token → [B, N, C]."""
         x_BNJ = x_BTD.unflatten(1, (-1, self.frames)).flatten(2)
-        return self.proj(self.pre_norm(x_BNJ))
+        first, _, second = self.proj
+        return second(steady_erf_gelu(first(self.pre_norm(x_BNJ))))
 
 
 class Hearing(nn.Module):

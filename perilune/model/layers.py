@@ -5,15 +5,14 @@ Legend: T tokens (any leading axes), D width in, N width out, F hidden width of 
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perilune.kernels import linear_cpu
+from perilune.kernels import gelu_cpu, linear_cpu
 
 VECTORS = 32  # float32 numbers that torch takes in one turn of a loop: two of the widest vectors
+SERIAL_NUMBERS = 1 << 15  # torch shares out a loop over more
 
 
 class _Normalise(torch.autograd.Function):
@@ -91,7 +90,19 @@ class BiasedLinear(Linear):
         self.bias = nn.Parameter(torch.empty(dim_out))
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        return super().forward(x_TD) + self.bias
+        y_TN = super().forward(x_TD)
+        return y_TN + self.bias if torch.is_grad_enabled() else y_TN.add_(self.bias)
+
+
+class SteadyLinear(Linear):
+    """Linear whose rows have the same bits however many there are, also where weights are float32."""
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return steady_linear(x_TD, self.weight)
+
+
+class SteadyBiasedLinear(BiasedLinear, SteadyLinear):
+    """The same with a bias."""
 
 
 def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
@@ -100,12 +111,24 @@ def linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
         return F.linear(x_TD, weight_ND)
     if weight_ND.dtype != torch.bfloat16 or torch.is_grad_enabled() or x_TD.device.type not in ("cpu", "cuda"):
         return F.linear(x_TD, weight_ND.float())
-    rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
     if x_TD.device.type == "cpu":
-        y_TN = torch.from_numpy(linear_cpu.linear(rows_TD.numpy(), weight_ND.view(torch.uint16).numpy()))
-    else:
-        y_3TN = torch.mm(bf16_parts(rows_TD).flatten(0, 1), weight_ND.T, out_dtype=torch.float32).unflatten(0, (3, -1))
-        y_TN = y_3TN[0] + (y_3TN[1] + y_3TN[2])
+        return _kernel_linear(x_TD, weight_ND.view(torch.uint16))
+    rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
+    y_3TN = torch.mm(bf16_parts(rows_TD).flatten(0, 1), weight_ND.T, out_dtype=torch.float32).unflatten(0, (3, -1))
+    return (y_3TN[0] + (y_3TN[1] + y_3TN[2])).view(*x_TD.shape[:-1], weight_ND.shape[0])
+
+
+def steady_linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
+    """`linear` whose rows have the same bits however many there are: torch's own product of float32 weights sums in
+    another order for another number of rows. While training, and on a GPU, it is torch's."""
+    if weight_ND.dtype != torch.float32 or torch.is_grad_enabled() or x_TD.device.type != "cpu":
+        return linear(x_TD, weight_ND)
+    return _kernel_linear(x_TD, weight_ND)
+
+
+def _kernel_linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
+    rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
+    y_TN = torch.from_numpy(linear_cpu.linear(rows_TD.numpy(), weight_ND.detach().numpy()))
     return y_TN.view(*x_TD.shape[:-1], weight_ND.shape[0])
 
 
@@ -130,11 +153,21 @@ def steady_sigmoid(x: Tensor) -> Tensor:
 
 def steady_gelu(x: Tensor) -> Tensor:
     """GELU by tanh (arXiv 1606.08415) with the same bits on any number of threads: torch's own takes the last numbers
-    of each thread's share another way, but not those of a tanh."""
-    if torch.is_grad_enabled():
+    of each thread's share another way."""
+    if torch.is_grad_enabled() or x.device.type != "cpu":
         return F.gelu(x, approximate="tanh")
-    y = x.square().mul_(0.044715).add_(1.0).mul_(x).mul_(math.sqrt(2 / math.pi)).tanh_()
-    return y.add_(1.0).mul_(x).mul_(0.5)
+    return torch.from_numpy(gelu_cpu.gelu(x.contiguous().numpy()))
+
+
+def steady_erf_gelu(x_TD: Tensor) -> Tensor:
+    """GELU by the error function with the same bits however many rows and threads there are: a few rows at a time,
+    which torch leaves to one thread, each filled up to whole turns of its loop."""
+    if torch.is_grad_enabled() or x_TD.device.type != "cpu":
+        return F.gelu(x_TD)
+    missing = -x_TD.shape[-1] % VECTORS
+    rows_TD = F.pad(x_TD.flatten(0, -2), (0, missing)) if missing else x_TD.flatten(0, -2)
+    parts = rows_TD.split(max(1, SERIAL_NUMBERS // rows_TD.shape[1]))
+    return torch.cat([F.gelu(part) for part in parts])[:, : x_TD.shape[-1]].reshape(x_TD.shape)
 
 
 class SwiGLU(nn.Module):

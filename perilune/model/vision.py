@@ -21,7 +21,14 @@ from torch import Tensor, nn
 
 from perilune.config_vision import VisionConfig
 from perilune.errors import MediaError
-from perilune.model.layers import BiasedLinear, LayerNorm, linear, steady_gelu
+from perilune.model.layers import (
+    SERIAL_NUMBERS,
+    LayerNorm,
+    SteadyBiasedLinear,
+    steady_erf_gelu,
+    steady_gelu,
+    steady_linear,
+)
 
 MAX_SIDE = 512  # patches along one side of an item, as published
 MAX_PATCHES = 1 << 15  # of one item; the published limits let up to 21,312 through, for clips of an odd shape
@@ -79,7 +86,7 @@ class PatchProduct(nn.Module):
         self.bias = nn.Parameter(torch.empty(width))
 
     def forward(self, pixels_N3SS: Tensor) -> Tensor:
-        return linear(pixels_N3SS.flatten(1), self.weight.flatten(1)) + self.bias
+        return steady_linear(pixels_N3SS.flatten(1), self.weight.flatten(1)) + self.bias
 
 
 class PatchEmbed(nn.Module):
@@ -95,8 +102,8 @@ class PatchEmbed(nn.Module):
 class VisionMLP(nn.Module):
     def __init__(self, width: int, inner: int):
         super().__init__()
-        self.fc0 = BiasedLinear(width, inner)
-        self.fc1 = BiasedLinear(inner, width)
+        self.fc0 = SteadyBiasedLinear(width, inner)
+        self.fc1 = SteadyBiasedLinear(inner, width)
 
     def forward(self, x_ND: Tensor) -> Tensor:
         return self.fc1(steady_gelu(self.fc0(x_ND)))
@@ -111,8 +118,8 @@ class VisionBlock(nn.Module):
         self.head_dim = config.head_dim
         self.norm0 = LayerNorm(width, NORM_EPS)
         self.norm1 = LayerNorm(width, NORM_EPS)
-        self.wqkv = BiasedLinear(width, 3 * width)
-        self.wo = BiasedLinear(width, width)
+        self.wqkv = SteadyBiasedLinear(width, 3 * width)
+        self.wo = SteadyBiasedLinear(width, width)
         self.mlp = VisionMLP(width, config.vt_intermediate_size)
 
     def forward(self, x_ND: Tensor, turns_NK: Tensor) -> Tensor:
@@ -122,11 +129,21 @@ class VisionBlock(nn.Module):
     def _attend(self, qkv_ND: Tensor, turns_NK: Tensor) -> Tensor:
         qkv_N3HK = qkv_ND.unflatten(1, (3, -1, self.head_dim))
         pairs_N2HK = torch.view_as_complex(qkv_N3HK[:, :2].unflatten(-1, (-1, 2)))
-        turned_N2HK = torch.view_as_real(pairs_N2HK * turns_NK[:, None, None]).flatten(-2)
+        turned_N2HK = torch.view_as_real(_turned(pairs_N2HK, turns_NK)).flatten(-2)
         q_1HNK, k_1HNK, v_1HNK = (
             x_NHK.transpose(0, 1)[None] for x_NHK in (turned_N2HK[:, 0], turned_N2HK[:, 1], qkv_N3HK[:, 2])
         )
         return F.scaled_dot_product_attention(q_1HNK, k_1HNK, v_1HNK)[0].transpose(0, 1).flatten(1)
+
+
+def _turned(pairs_N2HK: Tensor, turns_NK: Tensor) -> Tensor:
+    """Complex numbers turned. A few patches at a time, which torch leaves to one thread: where it cuts a head in two,
+    its last numbers get other bits."""
+    if torch.is_grad_enabled():
+        return pairs_N2HK * turns_NK[:, None, None]
+    few = max(1, SERIAL_NUMBERS // pairs_N2HK[0].numel())
+    parts = zip(pairs_N2HK.split(few), turns_NK.split(few), strict=True)
+    return torch.cat([part * turn_NK[:, None, None] for part, turn_NK in parts])
 
 
 class VisionEncoder(nn.Module):
@@ -169,11 +186,14 @@ class VisionProjector(nn.Module):
         super().__init__()
         joined = config.merged * config.vt_hidden_size
         self.pre_norm = LayerNorm(config.vt_hidden_size, config.projector_ln_eps)
-        self.proj = nn.Sequential(BiasedLinear(joined, joined), nn.GELU(), BiasedLinear(joined, hidden_size))
+        self.proj = nn.Sequential(
+            SteadyBiasedLinear(joined, joined), nn.GELU(), SteadyBiasedLinear(joined, hidden_size)
+        )
 
     def forward(self, x_TMD: Tensor) -> Tensor:
         """[T, C]"""
-        return self.proj(self.pre_norm(x_TMD).flatten(1))
+        first, _, second = self.proj
+        return second(steady_erf_gelu(first(self.pre_norm(x_TMD).flatten(1))))
 
 
 class Vision(nn.Module):
