@@ -143,7 +143,9 @@ export class VirtualList {
     const between = (from, to) => [this.heights.at(Math.max(0, from)), this.heights.at(to)];
     const missing = ([first, last]) => {
       const found = [];
-      for (let index = first; index <= last; index += 1) if (!this.shown.has(this.key(this.items[index]))) found.push(index);
+      for (let index = first; index <= last; index += 1) {
+        if (!this.shown.has(this.key(this.items[index]))) found.push(index);
+      }
       return found;
     };
     const until = performance.now() + FRAME_MS;

@@ -177,8 +177,10 @@ class Axes:
     def grid(self, visible: bool = True) -> None:
         self.lines = bool(visible)
 
-    def legend(self, **named: Any) -> None:
-        """Shows what has a label."""
+    def legend(self, labels: Iterable[Any] = (), **named: Any) -> None:
+        """Shows what has a label; `labels` are given to what was drawn, in turn."""
+        for one, label in zip(self.drawn, labels, strict=False):
+            one.style["label"] = str(label)
         self.corner = _options("legend", named, loc="best")["loc"]
         if self.corner not in CORNERS:
             raise ValueError(f"loc must be one of {', '.join(CORNERS)}, got {str(self.corner)[:60]!r}")
