@@ -98,6 +98,23 @@ def test_nobody_learns_from_the_store_what_another_has_read(model, tmp_path):
         assert message["meta"]["meter"]["cached_tokens"] == 0
 
 
+def test_a_file_is_split_into_tokens_once_however_often_it_is_looked_at(one, monkeypatch):
+    files = [one.upload(f"{name}.txt", text() + name.encode())["id"] for name in ("a", "b")]
+
+    def never(model, sources):
+        raise AssertionError("it is known already")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "segmented", never)
+        assert not any(one.get(f"/files/{file}").json()["stored"] for file in files)
+    monkeypatch.setattr(reading, "MOST_KEYS", 1)
+    again, split = [], reading.segmented
+    monkeypatch.setattr(reading, "segmented", lambda *given: again.append(given) or split(*given))
+    for file in (*files, files[1]):
+        one.get(f"/files/{file}")
+    assert len(again) == 1, "the one that was let go of"
+
+
 def test_what_was_read_goes_with_the_file(one, tmp_path):
     file, kept = one.upload("pumps.txt", text()), one.upload("other.txt", b"another text\n" * 30)
     chat, parent = asked(one, file["id"], kept["id"])

@@ -19,9 +19,10 @@ from perilune.api.reading import Passage
 from perilune.app.kept_files import KeptFiles
 from perilune.documents.names import clean_name
 from perilune.documents.source import Source, Stamp
-from perilune.engine.store import PrefixStore
+from perilune.engine.store import NodeKey, PrefixStore
 from perilune.errors import DocumentError, PeriluneError
 
+MOST_KEYS = 256  # files whose keys in the store are remembered
 MOST_READINGS = 4  # that are held in memory, and
 MOST_PAGES_BYTES = 4 << 30  # of them together, but for the newest
 MOST_STORE_BYTES = 8 << 30  # of one owner
@@ -64,6 +65,7 @@ class Documents:
         self.model, self.files, self._folder = model, files, folder
         self._turn, self._lock = threading.Lock(), threading.Lock()
         self._held: OrderedDict[tuple[Any, ...], DocumentReading] = OrderedDict()
+        self._keys: OrderedDict[tuple[Any, ...], list[NodeKey]] = OrderedDict()
 
     @property
     def reads(self) -> bool:
@@ -125,15 +127,31 @@ class Documents:
             return False
         try:
             store = self.store(owner)
-            keys = store_keys(self.model, segmented(self.model, self.sources([name])[0]), store)
+            keys = self._keys_of(owner, name, store)
         except (PeriluneError, OSError):
             return False
         return bool(keys) and all(key in store for key in keys)
+
+    def _keys_of(self, owner: str, name: str, store: PrefixStore) -> list[NodeKey]:
+        """Splitting a long file into tokens takes a second, so what it is kept under is remembered."""
+        sources = self.sources([name])[0]
+        of = (owner, *((source.name, source.path) for source in sources))
+        with self._lock:
+            keys = self._keys.get(of)
+        if keys is None:
+            keys = store_keys(self.model, segmented(self.model, sources), store)
+        with self._lock:
+            self._keys[of] = keys
+            self._keys.move_to_end(of)
+            while len(self._keys) > MOST_KEYS:
+                self._keys.popitem(last=False)
+        return keys
 
     def forget(self, owner: str, texts: Sequence[tuple[str, Path]]) -> None:
         """Names and places of texts that are about to be deleted: nothing that was read of them stays."""
         with self._lock:
             self._held = OrderedDict((key, held) for key, held in self._held.items() if key[0] != owner)
+            self._keys = OrderedDict((of, keys) for of, keys in self._keys.items() if of[0] != owner)
         for name, path in texts if self.reads else ():
             try:
                 store = self.store(owner)

@@ -36,8 +36,9 @@ TYPES = {
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
     ".txt": "text/plain; charset=utf-8",
+    ".py": "text/plain; charset=utf-8",
 }
-PACKED = (".html", ".css", ".js", ".mjs", ".json", ".svg", ".wasm", ".txt")
+PACKED = (".html", ".css", ".js", ".mjs", ".json", ".svg", ".wasm", ".txt", ".py")
 MOST_KEPT = 256  # files whose packed form is remembered
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; "

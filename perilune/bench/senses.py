@@ -38,6 +38,7 @@ from perilune.media.patches import Patches, cut, fit, resize
 from perilune.model.hear import HearingStream, hear, mel_frames
 from perilune.model.hearing import Hearing
 from perilune.model.vision import Vision
+from perilune.model.vision_init import init_vision
 from perilune.presets import NANO_AUDIO, NANO_VISION
 from perilune.text import specials as sp
 
@@ -138,7 +139,7 @@ def with_fresh_senses(model: Model) -> Model:
     placeholder = tokenizer.special_id(sp.MEDIA_PAD)
     config = replace(model.config, vision=NANO_VISION, audio=NANO_AUDIO, media_placeholder_token_id=placeholder)
     vision, hearing = Vision(NANO_VISION, config.hidden_size), Hearing(NANO_AUDIO, config.hidden_size)
-    vision.init_weights(0)
+    init_vision(vision, 0)
     hearing.init_weights(0)
     transformer.config = config
     transformer.senses.update({"vision": vision.bfloat16().eval(), "hearing": hearing.eval()})

@@ -123,7 +123,7 @@ def bench_serve(
         on_part(f"{count} without a server")
         alone[count] = _alone(model, count, tokens)
     rows, soaked = [], None
-    with _server(words, 2 * max(counts)) as (port, process):
+    with running_server(words, 2 * max(counts)) as (port, process):
         asyncio.run(_load(port, 1, tokens, "warm"))
         for count in counts:
             on_part(f"{count} clients")
@@ -157,7 +157,8 @@ def _alone(model: Model, count: int, tokens: int) -> float:
 
 
 @contextmanager
-def _server(words: list[str], most: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def running_server(words: list[str], most: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """The port and the process of `perilune serve WORDS`, whose state goes with it; `most` requests at a time."""
     with tempfile.TemporaryDirectory() as state:
         command = [sys.executable, "-m", "perilune", "serve", *words]
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""`perilune bench decode|prefill|read|stream|serve|senses|cache|kernel`: options in, a table or JSON out."""
+"""`perilune bench decode|prefill|read|stream|serve|senses|cache|kernel|page`: options in, a table or JSON out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from perilune.cli import options as opt
 if TYPE_CHECKING:
     from perilune.bench.kernel import KernelResult
     from perilune.bench.long import LongResult
+    from perilune.bench.page import PageResult
     from perilune.bench.senses import SensesResult
     from perilune.bench.serve import ServeResult
     from perilune.bench.speed import Result
@@ -155,6 +156,22 @@ def kernel(
 
 
 @bench_app.command()
+def page(
+    repeats: Annotated[int, typer.Option("--repeats", help="Fresh visits, of which medians are told.")] = 5,
+    slow: Annotated[float, typer.Option("--slow", help="Make the browser's processor so many times slower.")] = 1,
+    json: opt.JsonOption = False,
+) -> None:
+    """The page in a real Chromium: first load, frames while scrolling a long chat, a long file at a citation."""
+    from rich.console import Console
+
+    from perilune.bench.page import bench_page
+
+    with Console(stderr=True).status("starting") as status:
+        result = bench_page(repeats, slow, on_part=lambda part: status.update(part))
+    _print(result, json)
+
+
+@bench_app.command()
 def prefill(
     model: opt.ModelOption = "nano",
     prompt: Annotated[int, typer.Option("--prompt", help="Tokens to read.")] = 512,
@@ -196,7 +213,9 @@ def _lengths(text: str) -> list[int]:
     return list(parse_lengths(text)) if text else []
 
 
-def _print(result: Result | KernelResult | LongResult | SensesResult | ServeResult | StreamResult, json: bool) -> None:
+def _print(
+    result: Result | KernelResult | LongResult | PageResult | SensesResult | ServeResult | StreamResult, json: bool
+) -> None:
     from perilune.cli.output import print_json
 
     if json:

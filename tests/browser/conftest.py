@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import perilune
 from perilune.api.model import Model
+from perilune.bench.page import find_chromium
 from perilune.text import specials as sp
 
 SHOTS = Path(__file__).parent / "shots"
@@ -63,7 +64,7 @@ def api(address):
 
 @pytest.fixture(scope="session")
 def chromium():
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = find_chromium()
     assert found, "no browser: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)

@@ -1,8 +1,22 @@
 // Python itself: one program, its output piece by piece, and what it wants to show.
 const VERSION = "314.0.7";
 const MOST_TEXT = 200_000; // characters of output
+const PLOTS = ["__init__.py", "pyplot.py", "drawing.py"]; // of matplotlib, as much as there is here
 
 const DISPLAY = `
+import sys
+
+class _Absent:
+    "Says of well-known libraries that they are not here, and what is."
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in ("numpy", "pandas", "scipy", "seaborn", "sympy", "plotly", "matplotlib", "PIL"):
+            raise ModuleNotFoundError(
+                f"{name} is not part of this page's Python. It has the standard library (math, statistics, random, "
+                "csv, sqlite3 ...) and a small matplotlib.pyplot that draws lists of numbers.", name=name)
+
+sys.meta_path.append(_Absent)
+
 def _shown(value):
     for kind, name in (("svg", "_repr_svg_"), ("html", "_repr_html_")):
         if hasattr(value, name):
@@ -24,12 +38,30 @@ def display(*values):
         _tell(*_shown(value))
 `;
 
+// What was drawn is shown, also where a program does not say so.
+const ENDED = `
+if "matplotlib.pyplot" in sys.modules:
+    sys.modules["matplotlib.pyplot"].show()
+`;
+
 let said = 0;
 
 function tell(type, text) {
   if (said > MOST_TEXT) return;
   said += text.length;
-  postMessage({ type, text: said > MOST_TEXT ? `${text.slice(0, MOST_TEXT)}\n…` : text });
+  if (said <= MOST_TEXT) postMessage({ type, text });
+  else if (type !== "svg" && type !== "html") postMessage({ type, text: `${text.slice(0, MOST_TEXT)}\n…` });
+  else postMessage({ type: "err", text: `a program may show ${MOST_TEXT} characters; what it drew has ${text.length}\n` });
+}
+
+async function addPlots(python, base) {
+  const folder = python.runPython("import site; site.getsitepackages()[0]") + "/matplotlib";
+  python.FS.mkdirTree(folder);
+  for (const name of PLOTS) {
+    const answer = await fetch(`${base}frames/matplotlib/${name}`);
+    if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
+    python.FS.writeFile(`${folder}/${name}`, await answer.text());
+  }
 }
 
 onmessage = async ({ data: { base, code } }) => {
@@ -48,12 +80,14 @@ onmessage = async ({ data: { base, code } }) => {
     });
     python.globals.set("_tell", (kind, text) => tell(kind, String(text)));
     python.runPython(DISPLAY);
+    if (code.includes("matplotlib")) await addPlots(python, base);
     postMessage({ type: "running" });
     const result = await python.runPythonAsync(code);
     if (result !== undefined) {
       python.globals.set("_result", result);
       python.runPython("display(_result)");
     }
+    python.runPython(ENDED);
     postMessage({ type: "done" });
   } catch (error) {
     postMessage({ type: "fault", text: String(error.message ?? error) });

@@ -1,7 +1,8 @@
 // A list of any length of which only what is near the screen exists. Heights are measured as items come near, guessed before.
-import { perFrame } from "./dom.js";
+import { h, perFrame } from "./dom.js";
 
 const AHEAD_PX = 900; // rendered above and below what is seen
+const FRAME_MS = 4; // for what is not seen yet, of the 16 that a frame has
 const NEAR_END_PX = 24;
 
 /** Sums of heights: any prefix and any change in O(log n). */
@@ -52,6 +53,9 @@ export class VirtualList {
     this.heights = new Heights([]);
     this.known = new Map();
     this.shown = new Map();
+    this.sheet = h("div");
+    body.append(this.sheet);
+    this.origin = null;
     this.stick = true;
     this.lastTop = 0;
     this.later = perFrame(() => this.layout());
@@ -99,52 +103,89 @@ export class VirtualList {
     return this.items.length ? this.key(this.items[this.heights.at(this.scroller.scrollTop)]) : null;
   }
 
-  layout() {
+  /** `anchor` is what stays where it is on the screen: [the item at the top, pixels of it that are above]. */
+  layout(anchor = this.#anchor()) {
     const { scroller, heights } = this;
     if (!this.items.length) return void (this.body.style.height = "0px");
-    const anchor = heights.at(scroller.scrollTop);
-    const inside = scroller.scrollTop - heights.before(anchor);
-    if (this.stick) this.#fill(heights.before(this.items.length) - scroller.clientHeight);
-    else this.#fill(scroller.scrollTop);
+    const { scrollTop, clientHeight } = scroller;
+    const end = () => Math.max(0, heights.before(this.items.length) - clientHeight);
+    const wanted = () => (this.stick ? end() : heights.before(anchor[0]) + anchor[1]);
+    this.#fill(wanted, clientHeight);
     this.body.style.height = `${heights.before(this.items.length)}px`;
-    const wanted = this.stick ? scroller.scrollHeight - scroller.clientHeight : heights.before(anchor) + inside;
-    if (Math.abs(wanted - scroller.scrollTop) > 0.5) scroller.scrollTop = wanted;
-    this.lastTop = scroller.scrollTop;
-    for (const [key, el] of this.shown) el.style.transform = `translateY(${heights.before(this.places.get(key))}px)`;
-    this.onEnd(this.#fromEnd() < NEAR_END_PX);
+    this.#put(wanted());
+    this.lastTop = scrollTop;
+    if (Math.abs(wanted() - scrollTop) > 0.5) {
+      scroller.scrollTop = wanted();
+      this.lastTop = scroller.scrollTop;
+    }
+    this.onEnd(end() - this.lastTop < NEAR_END_PX);
   }
 
-  /** Makes what is near `top` exist and lets go of the rest; what was made is measured at once. */
-  #fill(top) {
-    const first = this.heights.at(Math.max(0, top - AHEAD_PX));
-    const last = this.heights.at(top + this.scroller.clientHeight + AHEAD_PX);
+  /** Every place is told from one item near the screen, so that others that turn out taller or smaller move none seen. */
+  #put(top) {
+    if (!this.shown.has(this.origin)) this.origin = this.key(this.items[this.heights.at(top)]);
+    const base = this.heights.before(this.places.get(this.origin));
+    this.sheet.style.transform = `translateY(${base}px)`;
+    for (const [key, el] of this.shown) {
+      const place = `${this.heights.before(this.places.get(key)) - base}px`;
+      if (el.style.top !== place) el.style.top = place;
+    }
+  }
+
+  #anchor() {
+    const { scrollTop } = this.scroller;
+    const index = this.items.length ? this.heights.at(scrollTop) : 0;
+    return [index, scrollTop - this.heights.before(index)];
+  }
+
+  /** Makes what is on the screen exist, and of what is near it as much as a frame has time for; lets go of the rest. */
+  #fill(top, height) {
+    const between = (from, to) => [this.heights.at(Math.max(0, from)), this.heights.at(to)];
+    const missing = ([first, last]) => {
+      const found = [];
+      for (let index = first; index <= last; index += 1) {
+        if (!this.shown.has(this.key(this.items[index]))) found.push(index);
+      }
+      return found;
+    };
+    const until = performance.now() + FRAME_MS;
+    // What was guessed too tall leaves room for more.
+    for (let made = true; made; ) made = this.#make(missing(between(top(), top() + height)));
+    const near = between(top() - AHEAD_PX, top() + height + AHEAD_PX);
     for (const [key, el] of this.shown) {
       const index = this.places.get(key);
       // What has the focus stays, or the keyboard would lose its place.
-      if ((index < first || index > last) && !el.contains(document.activeElement)) this.#drop(key, el);
+      if ((index < near[0] || index > near[1]) && !el.contains(document.activeElement)) this.#drop(key, el);
     }
+    const middle = this.heights.at(top() + height / 2);
+    const ahead = missing(near).sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle));
+    if (this.#make(ahead, until)) this.later();
+  }
+
+  /** Makes items and measures them; after the time `until` no more than one. Whether there were any. */
+  #make(indexes, until = Infinity) {
     const made = [];
-    for (let index = first; index <= last; index += 1) {
-      const key = this.key(this.items[index]);
-      if (this.shown.has(key)) continue;
+    for (const index of indexes) {
       const el = this.render(this.items[index], index);
       this.#insert(el, index);
-      this.shown.set(key, el);
-      made.push([key, el]);
+      this.shown.set(this.key(this.items[index]), el);
+      made.push([this.key(this.items[index]), el]);
+      if (performance.now() > until) break;
     }
     for (const [key, el] of made) {
       this.#measured(key, el.offsetHeight);
       this.observer.observe(el);
     }
+    return made.length > 0;
   }
 
   /** Keeps the order of the document, which is the order of screen readers and of the Tab key. */
   #insert(el, index) {
     el.dataset.place = index;
-    let next = this.body.lastElementChild;
+    let next = this.sheet.lastElementChild;
     let after = null;
     for (; next && Number(next.dataset.place) > index; next = next.previousElementSibling) after = next;
-    this.body.insertBefore(el, after);
+    this.sheet.insertBefore(el, after);
   }
 
   #drop(key, el) {
@@ -153,24 +194,21 @@ export class VirtualList {
     this.shown.delete(key);
   }
 
+  /** Whether the height is another one than was thought. */
   #measured(key, height) {
     this.known.set(key, height);
     const index = this.places.get(key);
-    if (height > 0 && Math.abs(this.heights.values[index] - height) > 0.5) this.heights.set(index, height);
+    if (height <= 0 || Math.abs(this.heights.values[index] - height) <= 0.5) return false;
+    this.heights.set(index, height);
+    return true;
   }
 
   #resized(entries) {
-    const anchor = this.items.length ? this.heights.at(this.scroller.scrollTop) : 0;
-    const inside = this.scroller.scrollTop - this.heights.before(anchor);
+    const anchor = this.#anchor();
     const sizes = new Map(entries.map((entry) => [entry.target, entry.target.offsetHeight]));
-    for (const [key, el] of this.shown) if (sizes.has(el)) this.#measured(key, sizes.get(el));
-    const total = this.heights.before(this.items.length);
-    this.body.style.height = `${total}px`;
-    if (!this.stick && this.items.length) {
-      const wanted = this.heights.before(anchor) + inside;
-      if (Math.abs(wanted - this.scroller.scrollTop) > 0.5) this.scroller.scrollTop = wanted;
-    }
-    this.layout();
+    let changed = sizes.has(this.scroller);
+    for (const [key, el] of this.shown) if (sizes.has(el) && this.#measured(key, sizes.get(el))) changed = true;
+    if (changed) this.layout(anchor);
   }
 
   #scrolled() {
