@@ -80,6 +80,34 @@ def test_faster_is_shorter_and_higher():
     assert pitch(fast) == pytest.approx(550, abs=3)
 
 
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])
+def test_another_tempo_keeps_the_pitch_and_the_loudness(factor):
+    samples = tone(500, 1.0)
+    changed = augment.tempo(samples, factor)
+    assert len(changed) == pytest.approx(16_000 / factor, abs=2)
+    assert pitch(changed) == pytest.approx(500, abs=3)
+    middle = slice(4_000, -4_000)
+    assert np.abs(changed[middle]).max() == pytest.approx(np.abs(samples[middle]).max(), rel=0.1)
+
+
+def test_a_click_keeps_its_place_at_another_tempo():
+    click = np.zeros(16_000, np.float32)
+    click[8_000] = 1.0
+    assert np.abs(augment.tempo(click, 1.25)).argmax() == pytest.approx(6_400, abs=augment.FRAME)
+
+
+def test_another_microphone_changes_tones_by_a_few_decibels_and_may_lose_some():
+    samples = sum(tone(pitch, 0.5) for pitch in range(300, 7_900, 200))
+    before = np.abs(np.fft.rfft(samples))[150::100]
+    lost = 0
+    for seed in range(20):
+        after = np.abs(np.fft.rfft(augment.equalised(samples, np.random.default_rng(seed))))[150::100]
+        change_db = 20 * np.log10(after / before)
+        assert change_db.max() < 11 and (change_db > -11).sum() > 20
+        lost += bool((change_db < -20).any())
+    assert 3 < lost < 15
+
+
 def test_noise_is_added_at_its_ratio():
     samples = tone(500, 1.0)
     added = augment.mixed(samples, augment.noise(16_000, rng()), 20.0) - samples
@@ -107,7 +135,7 @@ def test_a_recording_stays_in_range_and_silence_stays_silent():
         generator = np.random.default_rng(seed)
         heard = augment.recorded(tone(440, 0.5), generator, lambda: tone(90, 0.3))
         assert heard.dtype == np.float32 and np.abs(heard).max() <= 1.0
-        assert len(heard) >= 16_000 * 0.5 / 1.16
+        assert len(heard) >= 16_000 * 0.5 / 1.26 / 1.26
         silent = augment.recorded(np.zeros(4_000, np.float32), generator)
         assert np.isfinite(silent).all() and np.abs(silent).max() < 1e-6
 

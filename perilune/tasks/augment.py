@@ -13,6 +13,7 @@ from perilune.corpus.media import SAMPLE_RATE
 
 Generator = np.random.Generator
 TELEPHONE_RATE = 8_000
+FRAME, STEP = 512, 128  # samples that a change of tempo takes at a time, and from one to the next
 
 
 def edge_colour(image_HWC: np.ndarray) -> tuple[int, ...]:
@@ -78,6 +79,35 @@ def speed(samples_S: np.ndarray, factor: float) -> np.ndarray:
     return soxr.resample(samples_S, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ")
 
 
+def tempo(samples_S: np.ndarray, factor: float) -> np.ndarray:
+    """Faster by `factor` at the same pitch: a phase vocoder (Flanagan and Golden, 1966)."""
+    if len(samples_S) < 2 * FRAME:
+        return samples_S
+    hann = np.hanning(FRAME + 1)[:-1].astype(np.float32)
+    padded_S = np.pad(samples_S, (FRAME, 2 * FRAME))
+    starts = np.arange(0, len(padded_S) - FRAME - STEP, STEP * factor).astype(int)
+    there, after = (np.fft.rfft(padded_S[starts[:, None] + np.arange(FRAME) + ahead] * hann) for ahead in (0, STEP))
+    turned = np.cumsum(np.angle(after[:-1]) - np.angle(there[:-1]), axis=0)
+    phase = np.angle(there[:1]) + np.concatenate([np.zeros_like(turned[:1]), turned])
+    frames = np.fft.irfft(np.abs(there) * np.exp(1j * phase), FRAME) * hann
+    made_S = np.zeros(STEP * len(frames) + FRAME)
+    for index, frame in enumerate(frames):
+        made_S[index * STEP : index * STEP + FRAME] += frame
+    edge = int(FRAME / factor)
+    return (made_S[edge : edge + int(len(samples_S) / factor)] / 1.5).astype(np.float32)
+
+
+def equalised(samples_S: np.ndarray, rng: Generator) -> np.ndarray:
+    """Another microphone or mouth: gains of up to 10 dB that change smoothly over frequency, at times with a gap."""
+    spectrum = np.fft.rfft(samples_S)
+    place = np.sqrt(np.linspace(0.0, 1.0, len(spectrum)))  # low frequencies tell more
+    gain_db = np.interp(place, np.linspace(0.0, 1.0, 8), rng.uniform(-10, 10, 8))
+    if rng.random() < 0.4:
+        begin = rng.uniform(0.0, 0.85)
+        gain_db[(place >= begin) & (place < begin + rng.uniform(0.03, 0.15))] = -60.0
+    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), len(samples_S)).astype(np.float32)
+
+
 def level(samples_S: np.ndarray, peak: float) -> np.ndarray:
     loudest = float(np.abs(samples_S).max(initial=0.0))
     return samples_S * np.float32(peak / loudest) if loudest > 1e-4 else samples_S
@@ -127,11 +157,16 @@ def recorded(
     samples_S: np.ndarray,
     rng: Generator,
     background: Callable[[], np.ndarray] | None = None,
-    pace: tuple[float, float] = (0.85, 1.15),
+    pace: tuple[float, float] = (0.8, 1.25),
 ) -> np.ndarray:
-    """What a recording may go through: another pace, room, line, noise, loudness; peaks stay within -1..1."""
+    """What a recording may go through: another voice, pace, microphone, room, line, noise, loudness; peaks stay within
+    -1..1. A `pace` of one keeps the pitch, too."""
     if pace != (1.0, 1.0):
         samples_S = speed(samples_S, rng.uniform(*pace))
+        if rng.random() < 0.5:
+            samples_S = tempo(samples_S, rng.uniform(*pace))
+        if rng.random() < 0.7:
+            samples_S = equalised(samples_S, rng)
     samples_S = quiet_around(samples_S, rng)
     if rng.random() < 0.25:
         samples_S = room(samples_S, rng)

@@ -74,7 +74,7 @@ def said(draw: Draw, text: str) -> np.ndarray:
 
 def _recorded(draw: Draw, samples_S: np.ndarray) -> Medium:
     """The voice sets the pace, so the recording keeps it."""
-    return draw.recorded(samples_S, (0.95, 1.05))
+    return draw.recorded(samples_S, (0.9, 1.12))
 
 
 @lru_cache
@@ -139,6 +139,13 @@ def number(draw: Draw) -> Told:
     return Told(draw.around(draw.ask(NUMBER), _recorded(draw, said(draw, text))), f"{text}.", text)
 
 
+def digit(draw: Draw) -> Told:
+    """One digit: of real recordings there are few speakers."""
+    digit = draw.rng.randrange(10)
+    medium = _recorded(draw, said(draw, DIGIT_WORDS[digit]))
+    return Told(draw.around(draw.ask(sounds.DIGIT), medium), f"The digit is {digit}.", str(digit))
+
+
 def digits(draw: Draw) -> Told:
     """Two to six digits: in one breath, as a list, or each as a sentence of its own."""
     digits = [draw.rng.randrange(10) for _ in range(draw.rng.randint(2, 6))]
@@ -170,6 +177,7 @@ def question(draw: Draw) -> Told:
 FAMILIES = (
     ShownFamily("speech", sentence, 4.0, needs_speech=True),
     ShownFamily("speech_number", number, 1.0, needs_speech=True),
+    ShownFamily("speech_digit", digit, 0.6, needs_speech=True),
     ShownFamily("speech_digits", digits, 0.8, needs_speech=True),
     ShownFamily("speech_word", word, 1.6, needs_speech=True),
     ShownFamily("speech_question", question, 1.2, needs_speech=True),
