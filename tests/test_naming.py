@@ -14,7 +14,7 @@ from perilune.tasks.shown import Shown
 from perilune.text import specials as sp
 from perilune.train.naming import naming_loss, rarity
 from perilune.train.recipe import NANO_LIMITS
-from perilune.train.seeing import ShownRows, fresh_senses
+from perilune.train.seeing import ShownRows, fresh_senses, media_rows
 
 PAD = TOKENIZER.special_id(sp.MEDIA_PAD)
 CONFIG = replace(memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=PAD)
@@ -48,7 +48,8 @@ def test_towers_learn_the_names_without_the_decoder(monkeypatch, tmp_path):
     optimizer = torch.optim.AdamW(vision, lr=3e-3)
     losses = []
     for step in range(60):
-        loss = naming_loss(model, rows.batch(step, 0))
+        batch = rows.batch(step, 0)
+        loss = naming_loss(model, batch.rows, media_rows(model, batch.media))
         model.zero_grad()
         loss.backward()
         optimizer.step()

@@ -43,6 +43,17 @@ def test_the_first_update_has_the_size_of_adamws():
     assert 0.1 < rms < 0.25
 
 
+def test_products_in_bfloat16_give_nearly_the_same_update():
+    torch.manual_seed(0)
+    grad, updates = torch.randn(24, 40), []
+    for dtype in (torch.float32, torch.bfloat16):
+        weight = torch.nn.Parameter(torch.zeros(24, 40))
+        weight.grad = grad
+        Muon([Matrix("a", weight)], dtype=dtype).step(0.1)
+        updates.append(weight.detach().flatten())
+    assert torch.cosine_similarity(*updates, dim=0) > 0.999 and not torch.equal(*updates)
+
+
 @pytest.mark.parametrize("heads", [1, 4])
 def test_blocks_are_made_orthogonal_one_by_one(heads):
     torch.manual_seed(0)

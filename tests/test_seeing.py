@@ -125,5 +125,20 @@ def test_towers_learn_to_tell_pictures_apart_under_a_decoder_that_does_not_move(
     assert losses[-1] < losses[0] / 2
 
 
+def test_towers_may_multiply_in_bfloat16():
+    model = sensing()
+    shade = np.linspace(0, 255, 56 * 56 * 3).reshape(56, 56, 3).astype(np.uint8)
+    waves = np.sin(np.arange(9_000) / 9).astype(np.float32)
+    shapes = (Medium("image", shade), Medium("image", shade[:28]), Medium("audio", waves))
+    media = prepare(Shown("test", (), shapes, "", False), NANO_LIMITS, CONFIG.audio)[1]
+    exact_ND = media_rows(model, tuple(media))
+    with torch.autocast("cpu", torch.bfloat16):
+        rows_ND = media_rows(model, tuple(media))
+    assert rows_ND.dtype == torch.float32 and not rows_ND.equal(exact_ND)
+    assert torch.cosine_similarity(rows_ND, exact_ND).min() > 0.999
+    rows_ND.sum().backward()
+    assert all(weight.grad is not None for weight in model.senses.parameters())
+
+
 def test_there_are_no_rows_where_there_are_no_media():
     assert media_rows(sensing(), ()) is None and fresh_senses(memory_config(), 1) == {}

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perilune.config_audio import AudioConfig
-from perilune.model.layers import LayerNorm, SteadyBiasedLinear, SteadyLinear, steady_erf_gelu, steady_linear
+from perilune.model.layers import LayerNorm, SteadyBiasedLinear, SteadyLinear, attend, steady_erf_gelu, steady_linear
 from perilune.weights.audio_names import TAPS
 
 LONGEST_WAVE = 10_000.0
@@ -104,8 +104,7 @@ class AudioAttention(nn.Module):
         q_BHTK, k_BHSK, v_BHSK = (
             x_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2) for x_BTD in (q_BTD, k_BSD, v_BSD)
         )
-        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask_TS)
-        return y_BHTK.transpose(1, 2).flatten(2)
+        return attend(q_BHTK, k_BHSK, v_BHSK, mask_TS).transpose(1, 2).flatten(2)
 
 
 class AudioBlock(nn.Module):

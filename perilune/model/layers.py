@@ -126,6 +126,16 @@ def steady_linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
     return _kernel_linear(x_TD, weight_ND)
 
 
+def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax attention in float32, also where training takes other products in bfloat16: on a CPU its backward pass
+    is slower in that."""
+    kind = q_BHTK.device.type
+    if not torch.is_autocast_enabled(kind):
+        return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask)
+    with torch.autocast(kind, enabled=False):
+        return F.scaled_dot_product_attention(q_BHTK.float(), k_BHSK.float(), v_BHSK.float(), attn_mask=mask)
+
+
 def _kernel_linear(x_TD: Tensor, weight_ND: Tensor) -> Tensor:
     rows_TD = x_TD.reshape(-1, x_TD.shape[-1]).contiguous()
     y_TN = torch.from_numpy(linear_cpu.linear(rows_TD.numpy(), weight_ND.detach().numpy()))

@@ -14,10 +14,10 @@ from functools import lru_cache
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from perilune.model.layers import attend
 from perilune.model.vision import Grid, Vision, VisionBlock, turns
 
 
@@ -25,7 +25,8 @@ def seen_together(vision: Vision, pixels_P3SS: Tensor, grids: Sequence[Grid]) ->
     """As `Vision.forward`, but for the last digits: float32 [T, C] of each item."""
     tower, sizes = vision.vision_tower, [prod(grid) for grid in grids]
     patches_PD = tower.patch_embed.proj(pixels_P3SS)
-    places_PD = torch.cat([tower.patch_embed.pos_emb(grid) for grid in grids])
+    place_of = {tuple(grid): tower.patch_embed.pos_emb(grid) for grid in grids}
+    places_PD = torch.cat([place_of[tuple(grid)] for grid in grids])
     x_BND = pad_sequence((patches_PD + places_PD).split(sizes), batch_first=True)
     turned = [_turns(tuple(grid), tower.encoder.head_dim) for grid in grids]
     turns_BNK = pad_sequence(turned, batch_first=True).to(x_BND.device)
@@ -46,7 +47,7 @@ def _attend(block: VisionBlock, x_BND: Tensor, turns_BNK: Tensor, there_B11N: Te
     turned_BN2HK = torch.view_as_real(pairs * turns_BNK[:, :, None, None]).flatten(-2)
     q_BNHK, k_BNHK = turned_BN2HK.unbind(2)
     q_BHNK, k_BHNK, v_BHNK = (x.transpose(1, 2) for x in (q_BNHK, k_BNHK, qkv_BN3HK[:, :, 2]))
-    return F.scaled_dot_product_attention(q_BHNK, k_BHNK, v_BHNK, attn_mask=there_B11N).transpose(1, 2).flatten(2)
+    return attend(q_BHNK, k_BHNK, v_BHNK, there_B11N).transpose(1, 2).flatten(2)
 
 
 @lru_cache(maxsize=512)

@@ -94,6 +94,7 @@ class Trainer:
             heads=self.model_config.num_attention_heads,
             weight_decay=config.weight_decay,
             adamw_ratio=config.adamw_ratio,
+            bfloat16=config.bfloat16,
             executor=self.replicas.executor,
         )
         self.schedule = Schedule(config.lr, config.steps, config.warmup, config.decay_share)
@@ -169,10 +170,12 @@ class Trainer:
     def _shown_part(self, twin: Transformer, shown: ShownBatch) -> dict[str, float]:
         """Forward and backward of one thread's conversations with media."""
         config, batch = self.config, moved(shown, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+            media_ND = media_rows(twin, batch.media)
         if config.naming:
-            mean = naming_loss(twin, batch)
+            mean = naming_loss(twin, batch.rows, media_ND)
         else:
-            loss = token_loss(twin, batch.rows, config.z_weight, media_rows(twin, batch.media))
+            loss = token_loss(twin, batch.rows, config.z_weight, media_ND)
             mean = loss / max(1, batch.rows.trained)
         (config.shown_weight * mean / config.threads).backward()
         take_routings(twin)  # as for questions

@@ -14,15 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perilune.model.model import Transformer
-from perilune.train.seeing import ShownBatch, media_rows
+from perilune.train.packed import Batch
 
 SHARPNESS = 16.0  # cosines are at most one; times this they tell thousands of words apart
 
 
-def naming_loss(model: Transformer, batch: ShownBatch) -> Tensor:
+def naming_loss(model: Transformer, rows: Batch, media_ND: Tensor | None) -> Tensor:
     """Mean cross-entropy of the words of each reply, given the mean of the example's media. Words count by how rare
     they are among the replies of the batch: what all of them begin with says nothing."""
-    media_ND, rows = media_rows(model, batch.media), batch.rows
     assert media_ND is not None, "every example has a picture, a sound or a clip"
     example_N = rows.segments_BT[rows.ids_BT == model.config.media_placeholder_token_id].long()
     word_A, example_A = rows.target_BT[rows.mask_BT], rows.segments_BT[rows.mask_BT].long()

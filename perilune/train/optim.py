@@ -80,8 +80,16 @@ class Matrix:
 class Muon:
     """Momentum made orthogonal, scaled so that its size per element matches AdamW's."""
 
-    def __init__(self, matrices: list[Matrix], *, momentum: float = 0.95, weight_decay: float = 0.1):
-        self.momentum, self.weight_decay = momentum, weight_decay
+    def __init__(
+        self,
+        matrices: list[Matrix],
+        *,
+        momentum: float = 0.95,
+        weight_decay: float = 0.1,
+        dtype: torch.dtype = torch.float32,
+    ):
+        """`dtype` is that of the products which make the momentum orthogonal."""
+        self.momentum, self.weight_decay, self.dtype = momentum, weight_decay, dtype
         self.matrices = matrices
         self.buffers = {m.name: torch.zeros_like(m.weight) for m in matrices}
         self.batches = list(_batches(matrices))
@@ -98,7 +106,7 @@ class Muon:
             grad = _gradient(m.weight)
             buffer = self.buffers[m.name].mul_(self.momentum).add_(grad)
             updates.append(m.blocks(grad.add(buffer, alpha=self.momentum)))
-        o_BRC = newton_schulz(updates[0] if len(updates) == 1 else torch.cat(updates))
+        o_BRC = newton_schulz((updates[0] if len(updates) == 1 else torch.cat(updates)).to(self.dtype))
         scale = 0.2 * math.sqrt(max(batch[0].block))
         for m, o in zip(batch, o_BRC.split([u.shape[0] for u in updates]), strict=True):
             m.weight.mul_(1 - lr * self.weight_decay).add_(o.reshape(m.weight.shape), alpha=-lr * scale)
@@ -151,10 +159,13 @@ class Optimizer:
         heads: int,
         weight_decay: float = 0.1,
         adamw_ratio: float = 1.0,
+        bfloat16: bool = False,
         executor: Executor | None = None,
     ):
+        """`bfloat16` is for the products of Muon alone; weights and all state stay in float32."""
         matrices, rest = sort_weights(model, heads)
-        self.muon = Muon(matrices, weight_decay=weight_decay)
+        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        self.muon = Muon(matrices, weight_decay=weight_decay, dtype=dtype)
         self.adamw = AdamW(rest, weight_decay=weight_decay)
         self.adamw_ratio = adamw_ratio
         self.parameters = [m.weight for m in matrices] + list(rest.values())

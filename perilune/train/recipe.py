@@ -65,6 +65,7 @@ class TrainConfig:
     threads: int = 2  # rows are split over them; another number gives other last bits
     device: str = "cpu"  # or "cuda": one GPU, which takes one thread
     workers: int = 0  # processes that make what the next steps learn from; 0: each step makes its own
+    bfloat16: bool = False  # towers, and Muon's own products, are multiplied in it; a processor may do so at once
     seed: int = 1
     lr: float = 0.01
     adamw_ratio: float = 0.5  # AdamW's rate over Muon's

@@ -154,7 +154,7 @@ def _seen(patches: Patches) -> Seen:
 
 
 def media_rows(model: Transformer, media: tuple[Seen | Heard, ...]) -> Tensor | None:
-    """What stands at the placeholders of a batch, in order: [N, D]; None where there is none."""
+    """What stands at the placeholders of a batch, in order: float32 [N, D]; None where there is none."""
     seen = {i: medium for i, medium in enumerate(media) if isinstance(medium, Seen)}
     heard = {i: medium for i, medium in enumerate(media) if isinstance(medium, Heard)}
     made: dict[int, Tensor] = {}
@@ -162,7 +162,7 @@ def media_rows(model: Transformer, media: tuple[Seen | Heard, ...]) -> Tensor | 
         made |= zip(group, _see(model.senses, [seen[i] for i in group]), strict=True)
     for group in _alike({i: len(sound.mel_FM) for i, sound in heard.items()}):
         made |= zip(group, _hear(model.senses, [heard[i] for i in group]), strict=True)
-    return torch.cat([made[i] for i in range(len(media))]) if made else None
+    return torch.cat([made[i].float() for i in range(len(media))]) if made else None
 
 
 def _see(senses: nn.ModuleDict, items: list[Seen]) -> list[Tensor]:
