@@ -15,8 +15,8 @@ from perilune.kernels import runs, runs_cpu, where, windows_cpu
 from perilune.model import grouped
 from perilune.model.grouped import grouped_experts, grouped_products
 from perilune.model.model import Transformer
+from perilune.model.tower_init import init_vision
 from perilune.model.vision import Vision
-from perilune.model.vision_init import init_vision
 from perilune.model.vision_together import seen_together
 from perilune.text import specials as sp
 from perilune.train.asking import AskRows, ask_loss

@@ -13,6 +13,7 @@ from perilune.media.mel import log_mel
 from perilune.model.hear import mel_frames
 from perilune.model.hearing import AudioTower, Hearing, sinusoids
 from perilune.model.hearing_checkpoint import load_whisper_encoder
+from perilune.model.tower_init import init_hearing
 from perilune.presets import NANO_AUDIO
 
 transformers = pytest.importorskip("transformers", reason="parity needs the dev extra")
@@ -158,7 +159,7 @@ def test_what_a_tower_cannot_hear_is_refused():
 def test_fresh_weights_are_a_function_of_the_seed_and_give_tokens_of_ordinary_size():
     one, same, other = (Hearing(NANO_AUDIO, 256) for _ in range(3))
     for hearing, seed in ((one, 1), (same, 1), (other, 2)):
-        hearing.init_weights(seed)
+        init_hearing(hearing, seed)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(one.audio_tower.conv1.weight, other.audio_tower.conv1.weight)
     with torch.inference_mode():

@@ -29,7 +29,7 @@ from perilune.config_vision import VisionConfig
 from perilune.model.hear import hear
 from perilune.model.hearing import Hearing
 from perilune.model.vision import Vision
-from perilune.model.vision_init import init_vision
+from perilune.model.tower_init import init_hearing, init_vision
 from perilune.presets import NANO_AUDIO
 
 def peak(act, first):
@@ -54,7 +54,7 @@ def see(inner):
 
 def listen():
     hearing = Hearing(NANO_AUDIO, 64)
-    hearing.init_weights(0)
+    init_hearing(hearing, 0)
     def attend(few):
         hear(hearing.eval(), np.zeros(few or 16_000 * 300, np.float32))
     tokens = NANO_AUDIO.num_tokens(300)

@@ -9,8 +9,8 @@ from tiny_vision import CLIPS, PICTURES, TOWER, random_pixels, random_vision
 
 from perilune.errors import MediaError
 from perilune.kernels import threads
+from perilune.model.tower_init import init_vision
 from perilune.model.vision import MAX_SIDE, Vision, frame_times, turns
-from perilune.model.vision_init import init_vision
 from perilune.presets import NANO_VISION
 
 

@@ -5,6 +5,7 @@ import torch
 
 from perilune.config_audio import AudioConfig
 from perilune.model.hearing import Hearing
+from perilune.model.tower_init import init_hearing
 
 CHUNKED = AudioConfig(
     d_model=32,
@@ -21,7 +22,7 @@ CHUNKED = AudioConfig(
 
 def random_hearing(audio=CHUNKED, hidden=16, seed=3):
     hearing = Hearing(audio, hidden)
-    hearing.init_weights(seed)
+    init_hearing(hearing, seed)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in hearing.named_parameters():
         if name.endswith("bias") or "norm" in name:

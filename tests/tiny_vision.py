@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from perilune.config_vision import VisionConfig
+from perilune.model.tower_init import init_vision
 from perilune.model.vision import Grid, Vision
-from perilune.model.vision_init import init_vision
 
 TOWER = VisionConfig(
     vt_hidden_size=96,

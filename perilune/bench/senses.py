@@ -37,8 +37,8 @@ from perilune.media.parts import MediaItem
 from perilune.media.patches import Patches, cut, fit, resize
 from perilune.model.hear import HearingStream, hear, mel_frames
 from perilune.model.hearing import Hearing
+from perilune.model.tower_init import init_hearing, init_vision
 from perilune.model.vision import Vision
-from perilune.model.vision_init import init_vision
 from perilune.presets import NANO_AUDIO, NANO_VISION
 from perilune.text import specials as sp
 
@@ -140,7 +140,7 @@ def with_fresh_senses(model: Model) -> Model:
     config = replace(model.config, vision=NANO_VISION, audio=NANO_AUDIO, media_placeholder_token_id=placeholder)
     vision, hearing = Vision(NANO_VISION, config.hidden_size), Hearing(NANO_AUDIO, config.hidden_size)
     init_vision(vision, 0)
-    hearing.init_weights(0)
+    init_hearing(hearing, 0)
     transformer.config = config
     transformer.senses.update({"vision": vision.bfloat16().eval(), "hearing": hearing.eval()})
     return Model(transformer, tokenizer, defaults=model.defaults)

@@ -235,17 +235,3 @@ class Hearing(nn.Module):
         """Whole clips, for training: log-mel frames float32 [B, F, M] → [B, N, C]. Clips of a chunked tower are made
         equally long with any frames, once each has been filled up to whole chunks: later chunks change nothing."""
         return self.audio_projector(self.audio_tower(mel_BFM, first))
-
-    @torch.no_grad()
-    def init_weights(self, seed: int) -> None:
-        """Fresh weights: normal, scaled by the inputs of each product, and by depth where a block adds to the rest."""
-        generator = torch.Generator().manual_seed(seed)
-        depth = (2 * self.config.encoder_layers) ** -0.5
-        for name, weight in self.named_parameters():
-            if name.endswith("bias"):
-                weight.zero_()
-            elif "norm" in name:
-                weight.fill_(1.0)
-            else:
-                scale = depth if ".out_proj." in name or ".fc2." in name else 1.0
-                weight.normal_(0.0, scale * weight[0].numel() ** -0.5, generator=generator)

@@ -32,8 +32,8 @@ from perilune.media.video import video_item
 from perilune.model.hear import mel_frames
 from perilune.model.hearing import Hearing
 from perilune.model.model import Transformer
+from perilune.model.tower_init import init_hearing, init_vision
 from perilune.model.vision import Vision
-from perilune.model.vision_init import init_vision
 from perilune.model.vision_together import seen_together
 from perilune.tasks.shown import Shown
 from perilune.tasks.shown_families import FAMILIES, shown
@@ -199,5 +199,5 @@ def fresh_senses(config: ModelConfig, seed: int) -> dict[str, nn.Module]:
         init_vision(vision, seed)
     if config.audio is not None:
         made["hearing"] = hearing = Hearing(config.audio, config.hidden_size)
-        hearing.init_weights(seed)
+        init_hearing(hearing, seed)
     return made

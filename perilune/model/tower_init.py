@@ -1,4 +1,4 @@
-"""Fresh weights of a vision tower for training: its heads begin by looking at the patches around their own.
+"""Fresh weights of the towers for training; heads that see begin by looking at the patches around their own.
 
 Attention that starts out as a convolution learns from far fewer pictures: among ten digits and ten garments, 8,000
 examples name 62 of 100 rightly where heads that start anywhere name 41. The biases of queries and keys do it, through
@@ -11,8 +11,9 @@ Source: attention that begins as a convolution, ConViT (arXiv 2103.10697); here 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from perilune.model.hearing import Hearing
 from perilune.model.vision import LONGEST_WAVE, Vision, VisionBlock
 
 POSITION_SPREAD = 0.02
@@ -24,11 +25,25 @@ CONTENT = 0.3  # of the usual spread of queries and keys, so that places come fi
 
 @torch.no_grad()
 def init_vision(vision: Vision, seed: int) -> None:
-    """Normal, scaled by the inputs of each product, and by depth where a block adds to the rest; biases at zero but
-    for those that make each head look at a neighbour."""
+    """Each head of a block looks at a neighbour, the heads of two blocks at all eight."""
+    _normal(vision, vision.config.vt_num_hidden_layers, (".wo.", ".fc1."), seed)
+    heads = vision.config.vt_num_attention_heads
+    for index, block in enumerate(vision.vision_tower.encoder.blocks):
+        assert isinstance(block, VisionBlock)
+        _look_near(block, [NEIGHBOURS[(index * heads + head) % len(NEIGHBOURS)] for head in range(heads)])
+
+
+@torch.no_grad()
+def init_hearing(hearing: Hearing, seed: int) -> None:
+    """Without places to begin with: its convolutions look at neighbours, and heads that begin so learn no faster."""
+    _normal(hearing, hearing.config.encoder_layers, (".out_proj.", ".fc2."), seed)
+
+
+def _normal(tower: nn.Module, layers: int, adding: tuple[str, ...], seed: int) -> None:
+    """Normal, scaled by the inputs of each product, and by depth where a block is `adding` to the rest; biases at zero,
+    norms at one."""
     generator = torch.Generator().manual_seed(seed)
-    depth = (2 * vision.config.vt_num_hidden_layers) ** -0.5
-    for name, weight in vision.named_parameters():
+    for name, weight in tower.named_parameters():
         if name.endswith("bias"):
             weight.zero_()
         elif "norm" in name:
@@ -36,12 +51,8 @@ def init_vision(vision: Vision, seed: int) -> None:
         elif name.endswith("pos_emb.weight"):
             weight.normal_(0.0, POSITION_SPREAD, generator=generator)
         else:
-            scale = depth if ".wo." in name or ".fc1." in name else 1.0
+            scale = (2 * layers) ** -0.5 if any(part in name for part in adding) else 1.0
             weight.normal_(0.0, scale * weight[0].numel() ** -0.5, generator=generator)
-    heads = vision.config.vt_num_attention_heads
-    for index, block in enumerate(vision.vision_tower.encoder.blocks):
-        assert isinstance(block, VisionBlock)
-        _look_near(block, [NEIGHBOURS[(index * heads + head) % len(NEIGHBOURS)] for head in range(heads)])
 
 
 def _look_near(block: VisionBlock, places: list[tuple[int, int]]) -> None:

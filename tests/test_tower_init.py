@@ -4,8 +4,8 @@ import torch
 from tiny_vision import random_pixels
 
 from perilune.config_vision import VisionConfig
+from perilune.model.tower_init import NEIGHBOURS, init_vision
 from perilune.model.vision import Vision, turns
-from perilune.model.vision_init import NEIGHBOURS, init_vision
 from perilune.presets import NANO_VISION
 
 SIDE = 8
