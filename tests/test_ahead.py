@@ -1,5 +1,8 @@
 """Batches made ahead by other processes are those made on the spot, in the same order."""
 
+import multiprocessing
+import os
+import signal
 from dataclasses import dataclass
 
 import pytest
@@ -27,6 +30,15 @@ def test_every_step_gets_its_own_batch(workers):
     assert [pair.number for pair in made] == list(range(3, 12))
     for pair in made:
         assert all(a.equal(b) for a, b in zip(pair.rows, make(pair.number).rows, strict=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_ends_a_run_ends_no_process_that_makes_its_batches(number):
+    ahead = batches(make, 0, 12, 1)
+    assert next(ahead).number == 0
+    (maker,) = multiprocessing.active_children()
+    os.kill(maker.pid, number)
+    assert [pair.number for pair in ahead] == list(range(1, 12))
 
 
 def test_all_that_is_inside_moves():

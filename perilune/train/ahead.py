@@ -5,6 +5,7 @@ Which rows a step takes is a pure function of the step, so whoever makes them ch
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -32,8 +33,14 @@ def batches(make: Callable[[int], Made], first: int, steps: int, workers: int) -
     if not workers:
         return (make(step) for step in range(first, steps))
     order = range(first, steps)
-    options = {"num_workers": workers, "prefetch_factor": AHEAD, "collate_fn": _as_it_is}
+    options = {"num_workers": workers, "prefetch_factor": AHEAD, "collate_fn": _as_it_is, "worker_init_fn": _deaf}
     return iter(DataLoader(_Steps(make), batch_size=None, sampler=order, **options))
+
+
+def _deaf(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal, but only the run's own may end: it saves first, and ends these."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(made: Any) -> Any:
