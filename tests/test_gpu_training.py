@@ -15,14 +15,14 @@ from perilune.kernels import runs, runs_cpu, where, windows_cpu
 from perilune.model import grouped
 from perilune.model.grouped import grouped_experts, grouped_products
 from perilune.model.model import Transformer
-from perilune.model.tower_init import init_vision
+from perilune.model.tower_init import fresh_senses, init_vision
 from perilune.model.vision import Vision
 from perilune.model.vision_together import seen_together
 from perilune.text import specials as sp
 from perilune.train.asking import AskRows, ask_loss
 from perilune.train.loop import token_loss
 from perilune.train.recipe import NANO_LIMITS
-from perilune.train.seeing import ShownRows, fresh_senses, media_rows
+from perilune.train.seeing import ShownRows, media_rows
 
 PAD = TOKENIZER.special_id(sp.MEDIA_PAD)
 CONFIG = replace(memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=PAD)

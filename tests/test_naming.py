@@ -10,11 +10,12 @@ from tiny_vision import TOWER
 
 from perilune.corpus.media import Medium
 from perilune.model.model import Transformer
+from perilune.model.tower_init import fresh_senses
 from perilune.tasks.shown import Shown
 from perilune.text import specials as sp
 from perilune.train.naming import naming_loss, rarity
 from perilune.train.recipe import NANO_LIMITS
-from perilune.train.seeing import ShownRows, fresh_senses, media_rows
+from perilune.train.seeing import ShownRows, media_rows
 
 PAD = TOKENIZER.special_id(sp.MEDIA_PAD)
 CONFIG = replace(memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=PAD)

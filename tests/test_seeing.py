@@ -13,6 +13,7 @@ from tiny_vision import TOWER
 from perilune.corpus.media import Medium
 from perilune.corpus.sources import data_root
 from perilune.model.model import Transformer
+from perilune.model.tower_init import fresh_senses
 from perilune.tasks.shown import Shown
 from perilune.tasks.shown_families import FAMILIES
 from perilune.text import specials as sp
@@ -20,7 +21,7 @@ from perilune.train import seeing
 from perilune.train.loop import token_loss
 from perilune.train.packed import Batch
 from perilune.train.recipe import NANO_LIMITS
-from perilune.train.seeing import Heard, Seen, ShownBatch, ShownRows, fresh_senses, media_rows, prepare
+from perilune.train.seeing import Heard, Seen, ShownBatch, ShownRows, media_rows, prepare
 
 PAD = TOKENIZER.special_id(sp.MEDIA_PAD)
 CONFIG = replace(memory_config(), vision=TOWER, audio=CHUNKED, media_placeholder_token_id=PAD)

@@ -37,8 +37,7 @@ from perilune.media.parts import MediaItem
 from perilune.media.patches import Patches, cut, fit, resize
 from perilune.model.hear import HearingStream, hear, mel_frames
 from perilune.model.hearing import Hearing
-from perilune.model.tower_init import init_hearing, init_vision
-from perilune.model.vision import Vision
+from perilune.model.tower_init import fresh_senses
 from perilune.presets import NANO_AUDIO, NANO_VISION
 from perilune.text import specials as sp
 
@@ -138,11 +137,10 @@ def with_fresh_senses(model: Model) -> Model:
     assert tokenizer is not None, "what stands for a picture in a prompt is a token"
     placeholder = tokenizer.special_id(sp.MEDIA_PAD)
     config = replace(model.config, vision=NANO_VISION, audio=NANO_AUDIO, media_placeholder_token_id=placeholder)
-    vision, hearing = Vision(NANO_VISION, config.hidden_size), Hearing(NANO_AUDIO, config.hidden_size)
-    init_vision(vision, 0)
-    init_hearing(hearing, 0)
+    made = fresh_senses(config, 0)
+    made["vision"].bfloat16()
     transformer.config = config
-    transformer.senses.update({"vision": vision.bfloat16().eval(), "hearing": hearing.eval()})
+    transformer.senses.update({name: sense.eval() for name, sense in made.items()})
     return Model(transformer, tokenizer, defaults=model.defaults)
 
 

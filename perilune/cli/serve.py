@@ -91,9 +91,8 @@ def serve(
         return
     opened = opt.open_model(model, ram, threads, int4, context, backbone, mirror, gpu, gpu_ram, text_only)
     opt.tell_speed(opened, backbone)
-    run(
-        make_app(opened, served, kept=kept_of(state, served, port), remote=remote, page=page, **asked), host, port, tell
-    )
+    kept = kept_of(state, served, port)
+    run(make_app(opened, served, kept=kept, remote=remote, page=page, **asked), host, port, tell)
 
 
 def kept_of(state: Path | None, served: str, port: int) -> Kept:
@@ -106,9 +105,7 @@ def kept_of(state: Path | None, served: str, port: int) -> Kept:
         return Kept(state_folder(served))
     except HeldError:
         folder = state_folder(f"{served}-{port}")
-        typer.echo(
-            f"Another server of {served} runs: chats and files of this one are kept apart, in {folder}", err=True
-        )
+        typer.echo(f"Another server of {served} runs; chats and files of this one lie apart, in {folder}", err=True)
         return Kept(folder)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from perilune.config import ModelConfig
 from perilune.model.hearing import Hearing
 from perilune.model.vision import LONGEST_WAVE, Vision, VisionBlock
 
@@ -21,6 +22,18 @@ NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, 1), (-1, 1), (1, -
 NEAR_WAVES = 3  # the fastest of an axis: slower ones hardly tell neighbours apart
 NEARNESS = 20.0  # at a head width of 48 a patch beside the wanted one has a fifth of its weight
 CONTENT = 0.3  # of the usual spread of queries and keys, so that places come first
+
+
+def fresh_senses(config: ModelConfig, seed: int) -> dict[str, nn.Module]:
+    """The towers that a config names, with fresh weights."""
+    made: dict[str, nn.Module] = {}
+    if config.vision is not None:
+        made["vision"] = vision = Vision(config.vision, config.hidden_size)
+        init_vision(vision, seed)
+    if config.audio is not None:
+        made["hearing"] = hearing = Hearing(config.audio, config.hidden_size)
+        init_hearing(hearing, seed)
+    return made
 
 
 @torch.no_grad()

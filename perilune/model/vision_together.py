@@ -24,11 +24,12 @@ from perilune.model.vision import Grid, Vision, VisionBlock, turns
 def seen_together(vision: Vision, pixels_P3SS: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
     """As `Vision.forward`, but for the last digits: float32 [T, C] of each item."""
     tower, sizes = vision.vision_tower, [prod(grid) for grid in grids]
+    grids = [tuple(grid) for grid in grids]
     patches_PD = tower.patch_embed.proj(pixels_P3SS)
-    place_of = {tuple(grid): tower.patch_embed.pos_emb(grid) for grid in grids}
-    places_PD = torch.cat([place_of[tuple(grid)] for grid in grids])
+    place_of = {grid: tower.patch_embed.pos_emb(grid) for grid in dict.fromkeys(grids)}
+    places_PD = torch.cat([place_of[grid] for grid in grids])
     x_BND = pad_sequence((patches_PD + places_PD).split(sizes), batch_first=True)
-    turned = [_turns(tuple(grid), tower.encoder.head_dim) for grid in grids]
+    turned = [_turns(grid, tower.encoder.head_dim) for grid in grids]
     turns_BNK = pad_sequence(turned, batch_first=True).to(x_BND.device)
     place_N = torch.arange(x_BND.shape[1], device=x_BND.device)
     there_B11N = (place_N < torch.tensor(sizes, device=x_BND.device).unsqueeze(1))[:, None, None]

@@ -12,12 +12,12 @@ from perilune.errors import ConfigError
 from perilune.media.settings import FILE_NAME as PREPROCESSOR
 from perilune.model.checkpoint import save_checkpoint
 from perilune.model.model import Transformer
+from perilune.model.tower_init import fresh_senses
 from perilune.text.ranks import CONFIG_FILE, RANKS_FILE
 from perilune.train import snapshot
 from perilune.train.loop import DATA_INDEX
 from perilune.train.manifest import Manifest, build_manifest
 from perilune.train.recipe import NANO_LIMITS
-from perilune.train.seeing import fresh_senses
 
 
 def export_run(run: Path, out: Path, tokenizer: Path | None = None) -> Path:

@@ -23,6 +23,7 @@ from perilune.corpus.media_sources import media_index
 from perilune.corpus.sources import data_root
 from perilune.errors import ConfigError
 from perilune.model.model import Transformer
+from perilune.model.tower_init import fresh_senses
 from perilune.text.tokenizer import Tokenizer
 from perilune.train import snapshot
 from perilune.train.ahead import batches, moved
@@ -37,7 +38,7 @@ from perilune.train.replicas import Replicas
 from perilune.train.report import Report, describe_run, write_json
 from perilune.train.samples import sample_replies
 from perilune.train.schedule import Schedule
-from perilune.train.seeing import ShownBatch, ShownRows, fresh_senses, media_rows
+from perilune.train.seeing import ShownBatch, ShownRows, media_rows
 from perilune.train.start import begin_with
 
 HELD_OUT_BATCHES = 4
@@ -228,8 +229,8 @@ def shown_rows(config: TrainConfig, model: ModelConfig, tokenizer: Tokenizer) ->
     if model.vision is None or model.audio is None:
         raise ConfigError("shown needs a model that sees and hears: its config has no vision_config or no audio_config")
     speech = Path(config.speech) if config.speech else None
-    only = config.shown_families
-    return ShownRows(data_root(), tokenizer, model, NANO_LIMITS, config.shown, config.seed, speech, only)
+    sizes = (config.shown, config.seed)
+    return ShownRows(data_root(), tokenizer, model, NANO_LIMITS, *sizes, speech, config.shown_families)
 
 
 def _means(parts: list[dict[str, float]]) -> dict[str, float]:

@@ -32,7 +32,6 @@ from perilune.media.video import video_item
 from perilune.model.hear import mel_frames
 from perilune.model.hearing import Hearing
 from perilune.model.model import Transformer
-from perilune.model.tower_init import init_hearing, init_vision
 from perilune.model.vision import Vision
 from perilune.model.vision_together import seen_together
 from perilune.tasks.shown import Shown
@@ -189,15 +188,3 @@ def _alike(lengths: dict[int, int]) -> Iterator[list[int]]:
         group.append(place)
     if group:
         yield group
-
-
-def fresh_senses(config: ModelConfig, seed: int) -> dict[str, nn.Module]:
-    """The towers that a config names, with fresh weights."""
-    made: dict[str, nn.Module] = {}
-    if config.vision is not None:
-        made["vision"] = vision = Vision(config.vision, config.hidden_size)
-        init_vision(vision, seed)
-    if config.audio is not None:
-        made["hearing"] = hearing = Hearing(config.audio, config.hidden_size)
-        init_hearing(hearing, seed)
-    return made

@@ -67,6 +67,7 @@ def test_reasoning_is_folded_and_can_be_ended(watched, talking, size):
     expect(page.locator(".message.writing .prose")).not_to_be_empty(timeout=LIMIT)
     page.locator(".send").click()
     reply = replied(page)
+    expect(reply.locator(".prose")).not_to_be_empty()
     folded = reply.locator(".reasoning")
     assert folded.get_attribute("open") is None
     folded.locator("summary").click()

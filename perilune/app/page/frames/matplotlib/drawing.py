@@ -129,12 +129,9 @@ class _Frame:
                 if place
             ]
             dash = DASHES[style["linestyle"]]
-            told_line = (
-                {"stroke_width": style["linewidth"], "stroke_dasharray": dash}
-                if dash
-                else {"stroke_width": style["linewidth"]}
-            )
-            _add(parent, "path", d="".join(steps), stroke_linejoin="round", **told, **told_line)
+            dashed = {"stroke_dasharray": dash} if dash else {}
+            line = {"stroke_width": style["linewidth"], "stroke_linejoin": "round", **dashed}
+            _add(parent, "path", d="".join(steps), **told, **line)
         if places and style["marker"]:
             size = round(float(style["markersize"]) * (0.5 if style["marker"] == "." else 1), 1)
             shape, thick = _shape(style["marker"], size)
