@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from perilune.corpus import speech
-from perilune.corpus.speech import VARIANTS, Voice, has_speech, speak, variants
+from perilune.corpus.speech import FLITE, FLITE_VOICES, VARIANTS, Voice, has_flite, has_speech, speak, variants
 from perilune.errors import ConfigError
 
 needs_speech = pytest.mark.skipif(not has_speech(), reason="espeak-ng is not installed")
+needs_flite = pytest.mark.skipif(not has_flite(), reason="flite is not installed")
 TEXT = "The dog runs home."
 
 
@@ -63,3 +64,18 @@ def test_a_full_folder_takes_no_more(tmp_path, monkeypatch):
     monkeypatch.setattr(speech, "MAX_CACHE_BYTES", 1_000)
     assert len(speak(TEXT, Voice(), tmp_path)) > 500
     assert not [f for f in tmp_path.rglob("*") if f.is_file()]
+
+
+@needs_flite
+def test_voices_of_people_speak_too(tmp_path):
+    spoken = [speak(TEXT, Voice(FLITE, name), tmp_path) for name in FLITE_VOICES]
+    assert len({samples.tobytes() for samples in spoken}) == len(FLITE_VOICES)
+    assert all(0.8 < len(samples) / 16_000 < 3 and np.abs(samples).max() > 0.1 for samples in spoken)
+    assert spoken[0].tobytes() == speak(TEXT, Voice(FLITE, FLITE_VOICES[0])).tobytes()
+    assert len(speak(TEXT, Voice(FLITE, "slt", speed=120))) > 1.3 * len(speak(TEXT, Voice(FLITE, "slt", speed=210)))
+
+
+@needs_flite
+def test_a_voice_that_flite_lacks_is_refused():
+    with pytest.raises(ConfigError, match="no voice 'm1'"):
+        speak(TEXT, Voice(FLITE, "m1"))

@@ -1,6 +1,7 @@
-"""Synthetic speech for training: espeak-ng run as a program, its voices, and a bounded folder of what it has said.
+"""Synthetic speech for training: two programs that speak, their voices, and a bounded folder of what they have said.
 
-espeak-ng is GPL-3: it is called, not linked, and neither it nor its audio goes into a release.
+espeak-ng computes its voices; the four of flite are cut from recordings of people, so they are nearer to what a model
+will hear. espeak-ng is GPL-3: it is called, not linked, and neither it nor its audio goes into a release.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from perilune.errors import ConfigError
 from perilune.tasks.vocabulary import table
 
 PROGRAM = "espeak-ng"
+FLITE = "flite"
 MAX_TEXT = 1_000
 MAX_SECONDS = 60
 MAX_CACHE_BYTES = 4 << 30
@@ -48,11 +50,15 @@ VARIANTS = tuple(
     )
 )
 HELD_OUT_VOICES_ONE_IN = 8
+FLITE_VOICES = ("awb", "kal16", "rms", "slt")
 
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks, how fast (words a minute), how high (0–99) and with what pause between words (10 ms)."""
+    """Who speaks, how fast (words a minute), how high (0–99) and with what pause between words (10 ms).
+
+    A voice of flite has FLITE for its accent, and no pauses of its own.
+    """
 
     accent: str = "en-us"
     variant: str = "m1"
@@ -60,9 +66,26 @@ class Voice:
     pitch: int = 50
     gap: int = 0
 
+    @property
+    def program(self) -> str:
+        return FLITE if self.accent == FLITE else PROGRAM
+
     def arguments(self) -> list[str]:
+        """What the program is told about the voice."""
+        if self.program == FLITE:
+            hertz, stretch = 70 + 1.8 * self.pitch, 170 / self.speed
+            pace = ["--setf", f"int_f0_target_mean={hertz:.1f}", "--setf", f"duration_stretch={stretch:.3f}"]
+            return ["-voice", self.variant, *pace]
         voice = f"{self.accent}+{self.variant}"
         return ["-v", voice, "-s", str(self.speed), "-p", str(self.pitch), "-g", str(self.gap)]
+
+    def command(self, text: str) -> tuple[list[str], bytes]:
+        """Arguments and input that make the program write a WAV file of `text` to its output."""
+        if self.program == FLITE:
+            if self.variant not in FLITE_VOICES:  # the program would take another voice and say nothing of it
+                raise ConfigError(f"{FLITE} has no voice {self.variant!r}; there are {', '.join(FLITE_VOICES)}")
+            return [*self.arguments(), "-o", "/dev/stdout", "-t", text], b""
+        return [*self.arguments(), "-b", "1", "--stdin", "--stdout"], text.encode()
 
 
 @lru_cache
@@ -75,11 +98,16 @@ def has_speech() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
+@lru_cache
+def has_flite() -> bool:
+    return shutil.which(FLITE) is not None
+
+
 def speak(text: str, voice: Voice, cache: Path | None = None) -> np.ndarray:
     """`text` spoken: float32 [S], mono, 16 kHz. The same text and voice always give the same samples.
 
     `cache` is a folder of raw int16 files; when it holds MAX_CACHE_BYTES, what is new is not kept.
-    Raises ConfigError where espeak-ng is missing or refuses the voice.
+    Raises ConfigError where the program is missing or refuses the voice.
     """
     if not text.strip() or len(text) > MAX_TEXT:
         raise ConfigError(f"a text to speak has 1 to {MAX_TEXT} characters, this one has {len(text.strip())}")
@@ -95,20 +123,22 @@ def speak(text: str, voice: Voice, cache: Path | None = None) -> np.ndarray:
 
 
 def _synthesise(text: str, voice: Voice) -> np.ndarray:
-    program = shutil.which(PROGRAM)
+    program = shutil.which(voice.program)
     if program is None:
-        raise ConfigError(f"{PROGRAM} is not installed: spoken tasks need it (on Debian: apt install {PROGRAM})")
-    command = [program, *voice.arguments(), "-b", "1", "--stdin", "--stdout"]
+        name = voice.program
+        raise ConfigError(f"{name} is not installed: spoken tasks need it (on Debian: apt install {name})")
+    arguments, given = voice.command(text)
+    command = [program, *arguments]
     try:
-        result = subprocess.run(command, input=text.encode(), capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+        result = subprocess.run(command, input=given, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise ConfigError(
-            f"{PROGRAM} took more than {TIMEOUT_SECONDS} s for a text of {len(text)} characters"
+            f"{voice.program} took more than {TIMEOUT_SECONDS} s for a text of {len(text)} characters"
         ) from error
     wav = result.stdout
     if result.returncode or wav[:4] != b"RIFF" or len(wav) <= _WAV_HEADER:
-        raise ConfigError(f"{PROGRAM} cannot speak as {voice}: {result.stderr.decode(errors='replace').strip()}")
-    # It writes to a pipe, so the lengths in the header are not true; the rate is.
+        raise ConfigError(f"{voice.program} cannot speak as {voice}: {result.stderr.decode(errors='replace').strip()}")
+    # Both write to a pipe, so the lengths in the header are not true; the rate is.
     rate = int.from_bytes(wav[24:28], "little")
     body = wav[_WAV_HEADER : len(wav) - len(wav) % 2]
     samples_S = soxr.resample(np.frombuffer(body, "<i2").astype(np.float32), rate, SAMPLE_RATE)

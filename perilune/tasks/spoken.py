@@ -12,7 +12,7 @@ from perilune.corpus.media import Medium
 from perilune.corpus.media_sources import media_source
 from perilune.corpus.readers import sentences
 from perilune.corpus.sources import source
-from perilune.corpus.speech import ACCENTS, Voice, speak, variants
+from perilune.corpus.speech import ACCENTS, FLITE, FLITE_VOICES, Voice, has_flite, speak, variants
 from perilune.tasks import sounds
 from perilune.tasks.about import about
 from perilune.tasks.facts import fact
@@ -20,7 +20,7 @@ from perilune.tasks.printed import common_words
 from perilune.tasks.shown import Draw, ShownFamily, Told, wordings
 from perilune.tasks.task import Example, chance, pick
 from perilune.tasks.toolset import TOOLS
-from perilune.tasks.vocabulary import ANIMALS, COLOURS, FOODS, NAMES, PLACES, table
+from perilune.tasks.vocabulary import ANIMALS, COLOURS, FOODS, NAMES, PLACES
 
 WRITE = wordings(
     "What is said?",
@@ -54,18 +54,18 @@ NUMBER = wordings(
 SHORTEST, LONGEST = 2, 12
 MAX_SENTENCES = 60_000
 LARGEST_DIGITS = 3
-DIGIT_WORDS = table("zero one two three four five six seven eight nine")
 _PLAIN = re.compile(r"[A-Za-z ,.?!']+")
 _SPEAKER = re.compile(r"^[AB]: ")
 
 
 def voice(draw: Draw) -> Voice:
-    """A speaker of this side at any pace and pitch."""
+    """A speaker of this side at any pace and pitch; half of those to train on are voices of people, if they can be."""
     rng = draw.rng
     gap = rng.randint(0, 8) if chance(rng, 0.2) else 0
-    return Voice(
-        pick(rng, ACCENTS), pick(rng, variants(draw.held_out)), rng.randint(120, 210), rng.randint(25, 75), gap
-    )
+    accent, variant = pick(rng, ACCENTS), pick(rng, variants(draw.held_out))
+    if draw.trains and chance(rng, 0.5) and has_flite():
+        accent, variant = FLITE, pick(rng, FLITE_VOICES)
+    return Voice(accent, variant, rng.randint(120, 210), rng.randint(25, 75), gap)
 
 
 def said(draw: Draw, text: str) -> np.ndarray:
@@ -142,7 +142,7 @@ def number(draw: Draw) -> Told:
 def digit(draw: Draw) -> Told:
     """One digit: of real recordings there are few speakers."""
     digit = draw.rng.randrange(10)
-    medium = _recorded(draw, said(draw, DIGIT_WORDS[digit]))
+    medium = _recorded(draw, said(draw, sounds.DIGIT_WORDS[digit]))
     return Told(draw.around(draw.ask(sounds.DIGIT), medium), f"The digit is {digit}.", str(digit))
 
 
@@ -150,7 +150,7 @@ def digits(draw: Draw) -> Told:
     """Two to six digits: in one breath, as a list, or each as a sentence of its own."""
     digits = [draw.rng.randrange(10) for _ in range(draw.rng.randint(2, 6))]
     between = pick(draw.rng, (" ", ", ", ". "))
-    medium = _recorded(draw, said(draw, between.join(DIGIT_WORDS[digit] for digit in digits)))
+    medium = _recorded(draw, said(draw, between.join(sounds.DIGIT_WORDS[digit] for digit in digits)))
     answer = " ".join(map(str, digits))
     return Told(draw.around(draw.ask(sounds.DIGITS), medium), f"{answer}.", answer)
 
