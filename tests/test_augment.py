@@ -90,6 +90,25 @@ def test_another_tempo_keeps_the_pitch_and_the_loudness(factor):
     assert np.abs(changed[middle]).max() == pytest.approx(np.abs(samples[middle]).max(), rel=0.1)
 
 
+def voice(hertz, resonance):
+    """A sound of many overtones, loudest about its resonance."""
+    return sum(tone(k * hertz, 1.0) / (1 + ((k * hertz - resonance) / 250) ** 2) for k in range(1, 7_000 // hertz))
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.18])
+def test_another_throat_moves_resonances_and_keeps_the_pitch(factor):
+    samples = 0.1 * voice(150, 1500)
+    changed = augment.throat(samples, factor)
+    power = np.abs(np.fft.rfft(changed[2_000:-2_000] * np.hanning(12_000))) ** 2
+    hertz = np.arange(len(power)) * 16_000 / 12_000
+    assert (power * hertz).sum() / power.sum() == pytest.approx(1500 * factor, rel=0.06)
+    off = np.abs(hertz / 150 - np.round(hertz / 150)) > 0.1
+    assert power[off].sum() < 0.01 * power.sum(), "all of it stands at overtones of the same pitch"
+    assert len(changed) == len(samples)
+    if factor == 1.0:
+        assert np.abs(changed - samples)[1_000:-1_000].max() < 1e-3
+
+
 def test_a_click_keeps_its_place_at_another_tempo():
     click = np.zeros(16_000, np.float32)
     click[8_000] = 1.0

@@ -13,7 +13,10 @@ from perilune.corpus.media import SAMPLE_RATE
 
 Generator = np.random.Generator
 TELEPHONE_RATE = 8_000
-FRAME, STEP = 512, 128  # samples that a change of tempo takes at a time, and from one to the next
+LOUDNESS = float(np.log(0.012)), float(np.log(0.95))  # of peaks: people record far more softly than at half the range
+FRAME, STEP = 512, 128  # samples that a change of tempo or throat takes at a time, and from one to the next
+HANN = np.hanning(FRAME + 1)[:-1].astype(np.float32)
+SMOOTH = 28  # cepstral coefficients below the period of any voice
 
 
 def edge_colour(image_HWC: np.ndarray) -> tuple[int, ...]:
@@ -79,22 +82,46 @@ def speed(samples_S: np.ndarray, factor: float) -> np.ndarray:
     return soxr.resample(samples_S, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ")
 
 
+def _framed(samples_S: np.ndarray, factor: float = 1.0, ahead: int = 0) -> np.ndarray:
+    """Spectra of windows that lie STEP * factor apart, with silence before and after: complex [windows, bins]."""
+    padded_S = np.pad(samples_S, (FRAME, 2 * FRAME))
+    starts = np.arange(0, len(padded_S) - FRAME - STEP, STEP * factor).astype(int)
+    return np.fft.rfft(padded_S[starts[:, None] + np.arange(FRAME) + ahead] * HANN)
+
+
+def _joined(spectra: np.ndarray, count: int, factor: float = 1.0) -> np.ndarray:
+    """Windows STEP apart laid over each other again: float32 [count]."""
+    made_S = np.zeros(STEP * len(spectra) + FRAME)
+    for index, frame in enumerate(np.fft.irfft(spectra, FRAME) * HANN):
+        made_S[index * STEP : index * STEP + FRAME] += frame
+    edge = int(FRAME / factor)
+    return (made_S[edge : edge + count] / 1.5).astype(np.float32)
+
+
 def tempo(samples_S: np.ndarray, factor: float) -> np.ndarray:
     """Faster by `factor` at the same pitch: a phase vocoder (Flanagan and Golden, 1966)."""
     if len(samples_S) < 2 * FRAME:
         return samples_S
-    hann = np.hanning(FRAME + 1)[:-1].astype(np.float32)
-    padded_S = np.pad(samples_S, (FRAME, 2 * FRAME))
-    starts = np.arange(0, len(padded_S) - FRAME - STEP, STEP * factor).astype(int)
-    there, after = (np.fft.rfft(padded_S[starts[:, None] + np.arange(FRAME) + ahead] * hann) for ahead in (0, STEP))
+    there, after = _framed(samples_S, factor), _framed(samples_S, factor, STEP)
     turned = np.cumsum(np.angle(after[:-1]) - np.angle(there[:-1]), axis=0)
     phase = np.angle(there[:1]) + np.concatenate([np.zeros_like(turned[:1]), turned])
-    frames = np.fft.irfft(np.abs(there) * np.exp(1j * phase), FRAME) * hann
-    made_S = np.zeros(STEP * len(frames) + FRAME)
-    for index, frame in enumerate(frames):
-        made_S[index * STEP : index * STEP + FRAME] += frame
-    edge = int(FRAME / factor)
-    return (made_S[edge : edge + int(len(samples_S) / factor)] / 1.5).astype(np.float32)
+    return _joined(np.abs(there) * np.exp(1j * phase), int(len(samples_S) / factor), factor)
+
+
+def throat(samples_S: np.ndarray, factor: float) -> np.ndarray:
+    """Resonances higher by `factor` at the same pitch, as in a shorter throat: each spectrum's smooth part (its first
+    cepstral coefficients) is stretched."""
+    if len(samples_S) < 2 * FRAME:
+        return samples_S
+    spectra = _framed(samples_S)
+    cepstra = np.fft.irfft(np.log(np.abs(spectra) + 1e-6), FRAME)
+    cepstra[:, SMOOTH : 1 - SMOOTH] = 0.0
+    smooth = np.fft.rfft(cepstra).real
+    place = np.minimum(np.arange(smooth.shape[1]) / factor, smooth.shape[1] - 1.0)
+    below, share = np.floor(place).astype(int), place % 1
+    above = np.minimum(below + 1, smooth.shape[1] - 1)
+    stretched = smooth[:, below] * (1 - share) + smooth[:, above] * share
+    return _joined(spectra * np.exp(np.clip(stretched - smooth, -4.0, 4.0)), len(samples_S))
 
 
 def equalised(samples_S: np.ndarray, rng: Generator) -> np.ndarray:
@@ -165,6 +192,8 @@ def recorded(
         samples_S = speed(samples_S, rng.uniform(*pace))
         if rng.random() < 0.5:
             samples_S = tempo(samples_S, rng.uniform(*pace))
+        if rng.random() < 0.5:
+            samples_S = throat(samples_S, rng.uniform(0.85, 1.18))
         if rng.random() < 0.7:
             samples_S = equalised(samples_S, rng)
     samples_S = quiet_around(samples_S, rng)
@@ -176,4 +205,4 @@ def recorded(
         samples_S = mixed(samples_S, background(), rng.uniform(8, 25))
     if rng.random() < 0.2:
         samples_S = telephone(samples_S)
-    return level(samples_S, rng.uniform(0.15, 0.95)).astype(np.float32)
+    return level(samples_S, float(np.exp(rng.uniform(*LOUDNESS)))).astype(np.float32)

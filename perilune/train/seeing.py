@@ -110,7 +110,8 @@ class ShownRows:
         for index, name in enumerate(names):
             example = shown(name, rng.randrange(SEEDS), False, self.root, self.speech)
             items, pieces = prepare(example, self.limits, self.audio)
-            options = {"tokenizer": self.tokenizer, "thinking": False, "add_generation_prompt": False}
+            # Half of them as where reasoning is on: it ends at once, for what is seen needs none.
+            options = {"tokenizer": self.tokenizer, "thinking": rng.random() < 0.5, "add_generation_prompt": False}
             made = render(example.messages, None, media=items, **options)
             if len(made.ids) > LONGEST_EXAMPLE:
                 continue
