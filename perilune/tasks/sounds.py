@@ -180,14 +180,21 @@ def joined(draw: Draw, pieces: list[np.ndarray], least: float = 0.1, most: float
 
 
 def spoken_digit(draw: Draw) -> Told:
-    """To train on, a third are digits among the command words: those have many speakers, the set of digits has few."""
     piece = draw.labelled("spoken_digits_fsdd")
-    label, recording = piece.label, piece
-    if draw.trains and chance(draw.rng, 0.35):
-        other = draw.with_label("speech_commands_sample", DIGIT_WORDS[int(label)])
-        recording = other or piece
-    medium = draw.recorded(sound(recording.array))
-    return Told(draw.around(draw.ask(DIGIT), medium), f"The digit is {label}.", label)
+    medium = draw.recorded(sound(_by_others(draw, piece).array))
+    return Told(draw.around(draw.ask(DIGIT), medium), f"The digit is {piece.label}.", piece.label)
+
+
+def _by_others(draw: Draw, piece: Piece) -> Piece:
+    """A digit is a command word, too. To train on, a third come from the other set: one has many speakers and few
+    recordings, the other few speakers and many."""
+    if not draw.trains or not chance(draw.rng, 0.35):
+        return piece
+    if piece.label in DIGIT_WORDS:
+        return draw.with_label("spoken_digits_fsdd", str(DIGIT_WORDS.index(piece.label))) or piece
+    if piece.label.isdigit():
+        return draw.with_label("speech_commands_sample", DIGIT_WORDS[int(piece.label)]) or piece
+    return piece
 
 
 def spoken_digits(draw: Draw) -> Told:
@@ -207,7 +214,7 @@ def _same_voice(draw: Draw, like: Piece) -> Piece:
 
 def command(draw: Draw) -> Told:
     piece = draw.labelled("speech_commands_sample")
-    medium = draw.recorded(sound(piece.array))
+    medium = draw.recorded(sound(_by_others(draw, piece).array))
     return Told(draw.around(draw.ask(WORD), medium), f'The word is "{piece.label}".', f'"{piece.label}"')
 
 
