@@ -48,7 +48,7 @@ def test_towers_learn_the_names_without_the_decoder(monkeypatch, tmp_path):
     vision = list(model.senses["vision"].parameters())
     optimizer = torch.optim.AdamW(vision, lr=3e-3)
     losses = []
-    for step in range(60):
+    for step in range(90):
         batch = rows.batch(step, 0)
         loss = naming_loss(model, batch.rows, media_rows(model, batch.media))
         model.zero_grad()
@@ -56,4 +56,7 @@ def test_towers_learn_the_names_without_the_decoder(monkeypatch, tmp_path):
         optimizer.step()
         losses.append(float(loss.detach()))
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
+    rows_ND = media_rows(model, rows.batch(90, 0).media)
+    ratio = rows_ND.norm(dim=-1).mean() / model.embed_tokens.weight.norm(dim=-1).mean()
+    assert 0.5 < float(ratio.detach()) < 2.5, "as long as words, for the layers that read them"
     assert model.layers[0].input_layernorm.weight.grad is None and model.embed_tokens.weight.grad is None

@@ -17,20 +17,27 @@ from perilune.model.model import Transformer
 from perilune.train.packed import Batch
 
 SHARPNESS = 16.0  # cosines are at most one; times this they tell thousands of words apart
+LENGTH_WEIGHT = 0.2
 
 
 def naming_loss(model: Transformer, rows: Batch, media_ND: Tensor | None) -> Tensor:
     """Mean cross-entropy of the words of each reply, given the mean of the example's media. Words count by how rare
-    they are among the replies of the batch: what all of them begin with says nothing."""
+    they are among the replies of the batch: what all of them begin with says nothing.
+
+    Rows of media should also be as long as words are: cosines leave that free, and rows twenty times as long, as they
+    came out, are nothing that the layers of a trained decoder can read."""
     assert media_ND is not None, "every example has a picture, a sound or a clip"
     example_N = rows.segments_BT[rows.ids_BT == model.config.media_placeholder_token_id].long()
     word_A, example_A = rows.target_BT[rows.mask_BT], rows.segments_BT[rows.mask_BT].long()
     count = int(rows.segments_BT.max()) + 1
     mean_ED = media_ND.new_zeros(count, media_ND.shape[1]).index_add(0, example_N, media_ND)
-    words_VD = F.normalize(model.embed_tokens.weight.detach(), dim=-1)
+    table_VD = model.embed_tokens.weight.detach()
+    words_VD = F.normalize(table_VD, dim=-1)
     logits_EV = F.normalize(mean_ED, dim=-1) @ words_VD.mT * SHARPNESS
     weight_A = rarity(word_A, example_A, count, len(words_VD))
-    return (F.cross_entropy(logits_EV[example_A], word_A, reduction="none") * weight_A).sum() / weight_A.sum()
+    named = (F.cross_entropy(logits_EV[example_A], word_A, reduction="none") * weight_A).sum() / weight_A.sum()
+    ratio_N = media_ND.norm(dim=-1) / table_VD.norm(dim=-1).mean()
+    return named + LENGTH_WEIGHT * ratio_N.clamp(min=1e-6).log().square().mean()
 
 
 def rarity(word_A: Tensor, example_A: Tensor, examples: int, words: int) -> Tensor:
