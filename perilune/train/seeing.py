@@ -40,7 +40,7 @@ from perilune.text.chat import render
 from perilune.text.tokenizer import Tokenizer
 from perilune.train.packed import Batch
 
-ROW = 2048  # tokens, unless a single example has more
+ROW = 1024  # tokens, more or less
 LONGEST_EXAMPLE = 4096  # tokens; longer ones are left out
 PAST_THE_END = -1  # segment of what fills a row up
 FILLED = 1.3
@@ -62,6 +62,14 @@ class Seen:
 
     pixels_P3SS: Tensor
     grid: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The tokens of one conversation, and its media in order."""
+
+    slots: list[Slot]
+    pieces: list[Seen | Heard]
 
 
 @dataclass(frozen=True)
@@ -105,21 +113,29 @@ class ShownRows:
     def batch(self, step: int, part: int) -> ShownBatch:
         rng = random.Random(f"{self.seed}:shown:{step}:{part}")
         names = rng.choices(*self.families, k=self.count)
-        rows: list[list[Slot]] = [[]]
-        media: list[Seen | Heard] = []
-        for index, name in enumerate(names):
-            example = shown(name, rng.randrange(SEEDS), False, self.root, self.speech)
-            items, pieces = prepare(example, self.limits, self.audio)
-            # Half of them as where reasoning is on: it ends at once, for what is seen needs none.
-            options = {"tokenizer": self.tokenizer, "thinking": rng.random() < 0.5, "add_generation_prompt": False}
-            made = render(example.messages, None, media=items, **options)
-            if len(made.ids) > LONGEST_EXAMPLE:
-                continue
-            if rows[-1] and len(rows[-1]) + len(made.ids) > ROW + 1:
-                rows.append([])
-            rows[-1] += zip(made.ids, [False, *made.mask[1:]], [index] * len(made.ids), strict=True)
-            media += pieces
-        return ShownBatch(_packed(rows), tuple(media))
+        made = [self._example(index, name, rng) for index, name in enumerate(names)]
+        rows = _even([each for each in made if len(each.slots) <= LONGEST_EXAMPLE])
+        media = tuple(piece for row in rows for each in row for piece in each.pieces)
+        return ShownBatch(_packed([[slot for each in row for slot in each.slots] for row in rows]), media)
+
+    def _example(self, index: int, name: str, rng: random.Random) -> Prepared:
+        example = shown(name, rng.randrange(SEEDS), False, self.root, self.speech)
+        items, pieces = prepare(example, self.limits, self.audio)
+        # Half of them as where reasoning is on: it ends at once, for what is seen needs none.
+        options = {"tokenizer": self.tokenizer, "thinking": rng.random() < 0.5, "add_generation_prompt": False}
+        made = render(example.messages, None, media=items, **options)
+        return Prepared(list(zip(made.ids, [False, *made.mask[1:]], [index] * len(made.ids), strict=True)), pieces)
+
+
+def _even(examples: list[Prepared]) -> list[list[Prepared]]:
+    """As few rows of ROW tokens as may do, filled evenly: what is filled up costs as much as what is learned."""
+    rows: list[list[Prepared]] = [[] for _ in range(-(-sum(len(each.slots) for each in examples) // ROW))]
+    lengths = [0] * len(rows)
+    for each in sorted(examples, key=lambda each: len(each.slots), reverse=True):
+        shortest = lengths.index(min(lengths))
+        rows[shortest].append(each)
+        lengths[shortest] += len(each.slots)
+    return rows
 
 
 def _packed(rows: list[list[Slot]]) -> Batch:
