@@ -284,11 +284,11 @@ def real(draw: Draw) -> Told:
 
 
 FAMILIES = (
-    ShownFamily("motion", motion, 1.2),
-    ShownFamily("change", change, 1.0),
-    ShownFamily("blink", blink, 0.6),
-    ShownFamily("recolour", recolour, 0.6),
-    ShownFamily("appear", appear, 0.8),
-    ShownFamily("meet", meet, 0.6),
-    ShownFamily("real_clip", real, 0.2),
+    ShownFamily("motion", motion, 2.0),
+    ShownFamily("change", change, 1.6),
+    ShownFamily("blink", blink, 1.0),
+    ShownFamily("recolour", recolour, 1.0),
+    ShownFamily("appear", appear, 1.2),
+    ShownFamily("meet", meet, 1.0),
+    ShownFamily("real_clip", real, 0.3),
 )

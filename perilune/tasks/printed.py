@@ -259,11 +259,11 @@ def table(draw: Draw) -> Told:
 
 
 FAMILIES = (
-    ShownFamily("read_word", word, 1.6),
-    ShownFamily("read_code", code, 0.6),
-    ShownFamily("read_number", number, 1.2),
-    ShownFamily("read_line", line, 1.2),
-    ShownFamily("clock", clock, 0.8),
-    ShownFamily("bar_chart", chart, 0.8),
-    ShownFamily("table", table, 0.8),
+    ShownFamily("read_word", word, 1.0),
+    ShownFamily("read_code", code, 0.3),
+    ShownFamily("read_number", number, 1.0),
+    ShownFamily("read_line", line, 0.6),
+    ShownFamily("clock", clock, 0.5),
+    ShownFamily("bar_chart", chart, 0.4),
+    ShownFamily("table", table, 0.3),
 )

@@ -310,16 +310,16 @@ def statement(draw: Draw) -> Told:
 
 
 FAMILIES = (
-    ShownFamily("clothing", clothing, 1.0),
-    ShownFamily("digit", digit, 1.0),
+    ShownFamily("clothing", clothing, 2.5),
+    ShownFamily("digit", digit, 1.5),
     ShownFamily("digit_pictures", digit_pictures, 0.6),
-    ShownFamily("digit_strip", digit_strip, 1.2),
-    ShownFamily("pictograph", pictograph, 2.5),
-    ShownFamily("pictograph_kind", pictograph_kind, 0.6),
-    ShownFamily("grocery", grocery, 1.2),
-    ShownFamily("grocery_kind", grocery_kind, 0.5),
-    ShownFamily("waste", waste, 0.8),
-    ShownFamily("storybook", storybook, 0.8),
-    ShownFamily("storybook_line", storybook_line, 0.6),
-    ShownFamily("statement", statement, 0.8),
+    ShownFamily("digit_strip", digit_strip, 1.0),
+    ShownFamily("pictograph", pictograph, 2.0),
+    ShownFamily("pictograph_kind", pictograph_kind, 0.5),
+    ShownFamily("grocery", grocery, 1.0),
+    ShownFamily("grocery_kind", grocery_kind, 0.3),
+    ShownFamily("waste", waste, 0.6),
+    ShownFamily("storybook", storybook, 0.3),
+    ShownFamily("storybook_line", storybook_line, 0.3),
+    ShownFamily("statement", statement, 0.4),
 )

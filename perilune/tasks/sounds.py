@@ -301,12 +301,12 @@ def pitch(draw: Draw) -> Told:
 
 
 FAMILIES = (
-    ShownFamily("spoken_digit", spoken_digit, 1.0),
-    ShownFamily("spoken_digits", spoken_digits, 1.4),
-    ShownFamily("command_word", command, 1.0),
-    ShownFamily("first_word", first_word, 0.6),
-    ShownFamily("coffee_order", coffee_order, 1.0),
-    ShownFamily("coffee_detail", coffee_detail, 0.6),
+    ShownFamily("spoken_digit", spoken_digit, 2.0),
+    ShownFamily("spoken_digits", spoken_digits, 1.2),
+    ShownFamily("command_word", command, 2.0),
+    ShownFamily("first_word", first_word, 0.5),
+    ShownFamily("coffee_order", coffee_order, 0.8),
+    ShownFamily("coffee_detail", coffee_detail, 0.5),
     ShownFamily("everyday_sound", everyday_sound, 1.4),
     ShownFamily("sounds_in_order", sounds_in_order, 0.6),
     ShownFamily("beeps", beeps, 0.6),

@@ -175,10 +175,10 @@ def question(draw: Draw) -> Told:
 
 
 FAMILIES = (
-    ShownFamily("speech", sentence, 4.0, needs_speech=True),
-    ShownFamily("speech_number", number, 1.0, needs_speech=True),
+    ShownFamily("speech", sentence, 1.5, needs_speech=True),
+    ShownFamily("speech_number", number, 0.8, needs_speech=True),
     ShownFamily("speech_digit", digit, 0.6, needs_speech=True),
-    ShownFamily("speech_digits", digits, 0.8, needs_speech=True),
+    ShownFamily("speech_digits", digits, 0.6, needs_speech=True),
     ShownFamily("speech_word", word, 1.6, needs_speech=True),
-    ShownFamily("speech_question", question, 1.2, needs_speech=True),
+    ShownFamily("speech_question", question, 1.0, needs_speech=True),
 )

@@ -199,11 +199,11 @@ def two_pictographs(draw: Draw) -> Told:
 
 
 FAMILIES = (
-    ShownFamily("same_digit", same_digit, 0.8),
-    ShownFamily("digit_sum", digit_sum, 0.6),
-    ShownFamily("sound_of_picture", sound_of_picture, 0.6),
-    ShownFamily("two_garments", two_garments, 0.4),
+    ShownFamily("same_digit", same_digit, 1.5),
+    ShownFamily("digit_sum", digit_sum, 1.2),
+    ShownFamily("sound_of_picture", sound_of_picture, 1.5),
+    ShownFamily("two_garments", two_garments, 0.5),
     ShownFamily("greater_digit", greater_digit, 0.4),
-    ShownFamily("two_characters", two_characters, 0.4),
-    ShownFamily("two_pictographs", two_pictographs, 0.6),
+    ShownFamily("two_characters", two_characters, 0.2),
+    ShownFamily("two_pictographs", two_pictographs, 0.5),
 )
