@@ -90,6 +90,26 @@ def test_a_batch_is_a_pure_function_of_step_and_thread():
     assert rows_ND is not None and int((first.rows.ids_BT == PAD).sum()) == len(rows_ND)
 
 
+def wide(name: str, seed: int, *_: object) -> Shown:
+    """A picture of 4 by 4 to 4 by 9 tokens."""
+    picture = np.zeros((112, 112 + 28 * (seed % 6), 3), np.uint8)
+    question = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
+    messages = ({"role": "user", "content": question}, {"role": "assistant", "content": "Nothing."})
+    return Shown("test", messages, (Medium("image", picture),), "nothing", False)
+
+
+def test_conversations_fill_their_rows_evenly_and_media_keep_to_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(seeing, "shown", wide)
+    monkeypatch.setattr(seeing, "ROW", 500)
+    batch = ShownRows(tmp_path, TOKENIZER, CONFIG, NANO_LIMITS, 24, seed=1, only={"clothing": 1.0}).batch(0, 0)
+    used_B = (batch.rows.segments_BT >= 0).sum(1)
+    assert len(used_B) > 3 and used_B.min() > 0.8 * used_B.max()
+    placed = batch.rows.segments_BT[batch.rows.ids_BT == PAD]
+    seen, tokens = torch.unique_consecutive(placed, return_counts=True)
+    assert sorted(seen.tolist()) == list(range(24)) and len(set(tokens.tolist())) > 3
+    assert tokens.tolist() == [len(piece.pixels_P3SS) // 4 for piece in batch.media if isinstance(piece, Seen)]
+
+
 @needs_data
 def test_without_a_speaking_program_nothing_that_needs_it_is_drawn(monkeypatch):
     monkeypatch.setattr(seeing, "has_speech", lambda: False)

@@ -1,5 +1,6 @@
 """Tones and recordings: beeps can be counted, tones measured, parts hold the loudest moment."""
 
+import os
 import random
 import re
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perilune.corpus.media_sources import media_source
+from perilune.corpus.sources import data_root
 from perilune.tasks import sounds
 from perilune.tasks.shown import Draw
 
@@ -57,3 +60,15 @@ def test_a_part_holds_the_loudest_moment():
         cut = sounds.part(draw, samples, 2.0)
         assert len(cut) == 32_000 and cut.max() == samples.max()
     assert len(sounds.part(draw, samples[:100], 2.0)) == 100
+
+
+@pytest.mark.skipif(not os.environ.get("PERILUNE_SHARED"), reason="PERILUNE_SHARED names no licensed data")
+@pytest.mark.parametrize(("source", "label"), [("spoken_digits_fsdd", "7"), ("speech_commands_sample", "seven")])
+def test_digits_to_train_on_come_from_both_sets_and_held_out_ones_from_their_own(source, label):
+    for held_out in (False, True):
+        own = media_source(source).pieces(data_root(), held_out)
+        piece = next(piece for piece in own if piece.label == label)
+        draw = Draw(random.Random(3), held_out, data_root())
+        others = [other for _ in range(60) if (other := sounds._by_others(draw, piece)) is not piece]
+        assert (8 < len(others) < 40) if not held_out else not others
+        assert {other.label for other in others} <= {sounds.IN_THE_OTHER_SET[label][1]}

@@ -123,21 +123,19 @@ def speak(text: str, voice: Voice, cache: Path | None = None) -> np.ndarray:
 
 
 def _synthesise(text: str, voice: Voice) -> np.ndarray:
-    program = shutil.which(voice.program)
+    name = voice.program
+    program = shutil.which(name)
     if program is None:
-        name = voice.program
         raise ConfigError(f"{name} is not installed: spoken tasks need it (on Debian: apt install {name})")
     arguments, given = voice.command(text)
     command = [program, *arguments]
     try:
         result = subprocess.run(command, input=given, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(
-            f"{voice.program} took more than {TIMEOUT_SECONDS} s for a text of {len(text)} characters"
-        ) from error
+        raise ConfigError(f"{name} took more than {TIMEOUT_SECONDS} s for a text of {len(text)} characters") from error
     wav = result.stdout
     if result.returncode or wav[:4] != b"RIFF" or len(wav) <= _WAV_HEADER:
-        raise ConfigError(f"{voice.program} cannot speak as {voice}: {result.stderr.decode(errors='replace').strip()}")
+        raise ConfigError(f"{name} cannot speak as {voice}: {result.stderr.decode(errors='replace').strip()}")
     # Both write to a pipe, so the lengths in the header are not true; the rate is.
     rate = int.from_bytes(wav[24:28], "little")
     body = wav[_WAV_HEADER : len(wav) - len(wav) % 2]

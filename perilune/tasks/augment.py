@@ -13,7 +13,7 @@ from perilune.corpus.media import SAMPLE_RATE
 
 Generator = np.random.Generator
 TELEPHONE_RATE = 8_000
-LOUDNESS = float(np.log(0.012)), float(np.log(0.95))  # of peaks: people record far more softly than at half the range
+LOUDNESS = 0.012, 0.95  # of peaks: people record far more softly than at half the range
 FRAME, STEP = 512, 128  # samples that a change of tempo or throat takes at a time, and from one to the next
 HANN = np.hanning(FRAME + 1)[:-1].astype(np.float32)
 SMOOTH = 28  # cepstral coefficients below the period of any voice
@@ -205,4 +205,4 @@ def recorded(
         samples_S = mixed(samples_S, background(), rng.uniform(8, 25))
     if rng.random() < 0.2:
         samples_S = telephone(samples_S)
-    return level(samples_S, float(np.exp(rng.uniform(*LOUDNESS)))).astype(np.float32)
+    return level(samples_S, float(np.exp(rng.uniform(*np.log(LOUDNESS))))).astype(np.float32)

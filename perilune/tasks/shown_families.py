@@ -22,7 +22,7 @@ _BY_NAME = {family.name: family for family in FAMILIES}
 
 
 def shown(family: str, seed: int, held_out: bool, root: Path, speech_cache: Path | None = None) -> Shown:
-    """One example: the same arguments always give the same bytes (with the same fonts and espeak-ng installed).
+    """One example: the same arguments always give the same bytes (with the same fonts and programs that speak).
 
     `root` holds one folder per source. Held-out examples take pieces, voices, words and wordings that no training
     example takes, and their media come as they are. `speech_cache` only saves time.

@@ -163,6 +163,11 @@ PITCH = wordings(
     "After the first tone, is the next higher or lower?",
 )
 DIGIT_WORDS = table("zero one two three four five six seven eight nine")
+# A digit is a command word, too: the source that has it under another label, and that label.
+IN_THE_OTHER_SET = {
+    **{word: ("spoken_digits_fsdd", str(digit)) for digit, word in enumerate(DIGIT_WORDS)},
+    **{str(digit): ("speech_commands_sample", word) for digit, word in enumerate(DIGIT_WORDS)},
+}
 MOST_DIGITS, MOST_BEEPS = 6, 7
 LONGEST_SOUND = 4.0
 
@@ -186,15 +191,11 @@ def spoken_digit(draw: Draw) -> Told:
 
 
 def _by_others(draw: Draw, piece: Piece) -> Piece:
-    """A digit is a command word, too. To train on, a third come from the other set: one has many speakers and few
-    recordings, the other few speakers and many."""
-    if not draw.trains or not chance(draw.rng, 0.35):
+    """To train on, a third of the digits come from the other set: one has many speakers and few recordings, the other
+    few speakers and many."""
+    if not draw.trains or not chance(draw.rng, 0.35) or piece.label not in IN_THE_OTHER_SET:
         return piece
-    if piece.label in DIGIT_WORDS:
-        return draw.with_label("spoken_digits_fsdd", str(DIGIT_WORDS.index(piece.label))) or piece
-    if piece.label.isdigit():
-        return draw.with_label("speech_commands_sample", DIGIT_WORDS[int(piece.label)]) or piece
-    return piece
+    return draw.with_label(*IN_THE_OTHER_SET[piece.label]) or piece
 
 
 def spoken_digits(draw: Draw) -> Told:

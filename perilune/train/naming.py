@@ -17,7 +17,7 @@ from perilune.model.model import Transformer
 from perilune.train.packed import Batch
 
 SHARPNESS = 16.0  # cosines are at most one; times this they tell thousands of words apart
-LENGTH_WEIGHT = 0.2
+LENGTH_WEIGHT = 0.2  # of the squared logarithm of a row's length by that of words
 
 
 def naming_loss(model: Transformer, rows: Batch, media_ND: Tensor | None) -> Tensor:

@@ -129,7 +129,8 @@ class ShownRows:
 
 def _even(examples: list[Prepared]) -> list[list[Prepared]]:
     """As few rows of ROW tokens as may do, filled evenly: what is filled up costs as much as what is learned."""
-    rows: list[list[Prepared]] = [[] for _ in range(-(-sum(len(each.slots) for each in examples) // ROW))]
+    tokens = sum(len(each.slots) for each in examples)
+    rows: list[list[Prepared]] = [[] for _ in range(max(1, -(-tokens // ROW)))]
     lengths = [0] * len(rows)
     for each in sorted(examples, key=lambda each: len(each.slots), reverse=True):
         shortest = lengths.index(min(lengths))
